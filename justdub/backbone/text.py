@@ -1,0 +1,93 @@
+"""Prompt -> the text context of each stream, cached by content.
+
+The tokenizer, the Gemma encoder and the connectors are diffusers' own path (`LTX2Pipeline.encode_prompt`); this file
+adds what it lacks: a prompt that is too long is refused instead of cut, and equal prompts are encoded once.
+
+Letters: B batch, L text tokens, D width of a stream's context.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from justdub.errors import UsageError
+
+CACHED_PROMPTS = 64
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """What the two streams read by text cross-attention.
+
+    Attributes:
+        video_BLD, audio_BLD: context of each stream.
+        mask_BL: 1 where a token counts, or None when all do (kernels without mask support then work).
+    """
+
+    video_BLD: Tensor
+    audio_BLD: Tensor
+    mask_BL: Tensor | None = None
+
+    def expand(self, batch: int) -> TextContext:
+        """Share a context of batch one among `batch` samples."""
+        if self.video_BLD.shape[0] == batch:
+            return self
+        mask = None if self.mask_BL is None else self.mask_BL.expand(batch, -1)
+        return TextContext(self.video_BLD.expand(batch, -1, -1), self.audio_BLD.expand(batch, -1, -1), mask)
+
+
+class TextEncoder:
+    """Tokenizer, language model and connectors of a checkpoint.
+
+    Args:
+        pipeline: an `LTX2Pipeline` that holds at least `tokenizer`, `text_encoder` and `connectors`.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self._cache: OrderedDict[str, TextContext] = OrderedDict()
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.pipeline.tokenizer.model_max_length)
+
+    def count_tokens(self, prompt: str) -> int:
+        return len(self.pipeline.tokenizer(prompt.strip(), add_special_tokens=True).input_ids)
+
+    @torch.inference_mode()
+    def encode(self, prompt: str) -> TextContext:
+        """Context of one prompt, batch 1.
+
+        Raises:
+            UsageError: the prompt has more tokens than the model reads.
+        """
+        prompt = prompt.strip()
+        if prompt in self._cache:
+            self._cache.move_to_end(prompt)
+            return self._cache[prompt]
+        tokens = self.count_tokens(prompt)
+        if tokens > self.max_tokens:
+            raise UsageError(
+                f"a prompt of {len(prompt)} characters and {tokens} tokens",
+                expected=f"at most {self.max_tokens} tokens",
+                remedy="shorten the prompt, or dub the clip in parts",
+            )
+        encoder, connectors = self.pipeline.text_encoder, self.pipeline.connectors
+        states, mask_BL, _, _ = self.pipeline.encode_prompt(
+            prompt,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.max_tokens,
+            device=encoder.device,
+            dtype=encoder.dtype,
+        )
+        video_BLD, audio_BLD, out_mask_BL = connectors(states.to(connectors.dtype), mask_BL)
+        context = TextContext(video_BLD, audio_BLD, None if bool(out_mask_BL.all()) else out_mask_BL)
+        self._cache[prompt] = context
+        while len(self._cache) > CACHED_PROMPTS:
+            self._cache.popitem(last=False)
+        return context
