@@ -1,4 +1,4 @@
-"""Numbers of the reference implementation, matched to 1e-5: `JUSTDUB_GOLDEN=DIR python -m pytest tests/test_golden.py -s`.
+"""The reference implementation's numbers, to 1e-5: `JUSTDUB_GOLDEN=DIR python -m pytest tests/test_golden.py -s`.
 
 Every case file in DIR (default: tests/golden) is run, whatever it is called; the format is that folder's README.md.
 """

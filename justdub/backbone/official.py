@@ -21,10 +21,23 @@ from justdub.errors import BadInputError
 PREFIX = "model.diffusion_model."
 # Official config name -> diffusers' argument; the same names are passed on as they are.
 SAME = (
-    "num_attention_heads attention_head_dim in_channels out_channels num_layers cross_attention_dim caption_channels "
-    "audio_num_attention_heads audio_attention_head_dim audio_in_channels audio_out_channels audio_cross_attention_dim "
-    "rope_type attention_bias norm_elementwise_affine timestep_scale_multiplier"
-).split()
+    "num_attention_heads",
+    "attention_head_dim",
+    "in_channels",
+    "out_channels",
+    "num_layers",
+    "cross_attention_dim",
+    "caption_channels",
+    "audio_num_attention_heads",
+    "audio_attention_head_dim",
+    "audio_in_channels",
+    "audio_out_channels",
+    "audio_cross_attention_dim",
+    "rope_type",
+    "attention_bias",
+    "norm_elementwise_affine",
+    "timestep_scale_multiplier",
+)
 RENAMED = {"av_ca_timestep_scale_multiplier": "cross_attn_timestep_scale_multiplier"}
 
 

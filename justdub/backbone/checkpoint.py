@@ -1,0 +1,199 @@
+"""Find a backbone and load it: the bundled one, or any diffusers-layout folder of the LTX-2 classes.
+
+Nothing here asks which checkpoint it is. What differs between checkpoints (name, working size, sampling defaults, a
+notice for the user) stands in the folder's ``justdub.json``; a folder without one gets the defaults of `Card`.
+Nothing is downloaded, pickles are never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from justdub.backbone.codecs import AudioCodec, VideoCodec
+from justdub.backbone.text import TextEncoder
+from justdub.backbone.transformer import JointTransformer
+from justdub.errors import BadInputError, MissingError, UsageError
+
+BUNDLED = "mini"
+COMPONENTS = ("transformer", "vae", "audio_vae", "vocoder", "text_encoder", "tokenizer", "connectors", "scheduler")
+FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 4096
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says about itself (``justdub.json`` in its folder).
+
+    Attributes:
+        name: shown to the user and recorded in manifests and adapters.
+        notice: one line for the user on every run, empty for none.
+        licence: of the weights.
+        size: (width, height) in pixels that the model was trained at; clips are worked on at about this many pixels.
+        steps, guidance, audio_guidance: sampling defaults.
+        negative_prompt: text of the pass without a prompt.
+        stg_blocks: blocks that spatio-temporal guidance skips.
+    """
+
+    name: str = "unnamed checkpoint"
+    notice: str = ""
+    licence: str = "unknown"
+    size: tuple[int, int] = (960, 544)
+    steps: int = 30
+    guidance: float = 3.0
+    audio_guidance: float = 3.0
+    negative_prompt: str = ""
+    stg_blocks: tuple[int, ...] = (29,)
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        path = folder / "justdub.json"
+        if not path.is_file():
+            return cls(name=folder.name)
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadInputError(f"{path} is not JSON ({error})", expected="the card of a checkpoint") from error
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(raw) - known):
+            raise BadInputError(f"{path} has the unknown key {unknown[0]!r}", expected=", ".join(sorted(known)))
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded checkpoint, frozen, in the parts that the program uses."""
+
+    card: Card
+    folder: Path
+    fingerprint: str
+    transformer: JointTransformer
+    text: TextEncoder
+    video_codec: VideoCodec
+    audio_codec: AudioCodec
+    pipeline: Any = field(repr=False)  # the diffusers pipeline that holds the modules
+
+
+def find(name: str | Path) -> Path:
+    """The folder of a backbone: `mini`, or a local path.
+
+    Raises:
+        MissingError: no such folder, or a hub id that is not on this machine (nothing is fetched unasked).
+        BadInputError: the path is not a checkpoint folder in diffusers layout.
+    """
+    if str(name) == BUNDLED:
+        return Path(__file__).parent / BUNDLED
+    path = Path(name).expanduser()
+    if not path.exists():
+        remedy = f"`hf download {name} --local-dir DIR` and pass DIR" if str(name).count("/") == 1 else "check the path"
+        raise MissingError(f"no backbone at {name}", expected="a folder in diffusers layout, or 'mini'", remedy=remedy)
+    if path.is_file():
+        raise BadInputError(f"{path} is a file", expected="a checkpoint folder in diffusers layout")
+    if not (path / "model_index.json").is_file():
+        raise BadInputError(f"{path} holds no model_index.json", expected="a checkpoint folder in diffusers layout")
+    return path
+
+
+def fingerprint(folder: Path) -> str:
+    """Identity of a checkpoint's weights without reading them all (16 hex digits).
+
+    A digest of every config and, of every safetensors file, its size, its header and 64 blocks of 4 KiB spread evenly.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".json" and path.name != "justdub.json":
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+        elif path.suffix == ".safetensors":
+            size = path.stat().st_size
+            digest.update(path.relative_to(folder).as_posix().encode() + size.to_bytes(8, "little"))
+            with path.open("rb") as file:
+                header = file.read(8)
+                digest.update(header + file.read(min(int.from_bytes(header, "little"), size)))
+                for block in range(FINGERPRINT_BLOCKS):
+                    file.seek(size * block // FINGERPRINT_BLOCKS)
+                    digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def load(
+    name: str | Path = BUNDLED, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Backbone:
+    """Load a backbone, frozen and in evaluation mode.
+
+    Args:
+        name: `mini` or a folder.
+        device: where the modules live.
+        dtype: of transformer, text encoder and video VAE. Audio VAE and vocoder stay float32 (bf16 audio encoding
+            shifts training against inference; the 2.3 vocoder loses 40-90 % of its spectral accuracy in bf16).
+
+    Raises:
+        MissingError, BadInputError: with the file that is missing or broken.
+    """
+    from diffusers import LTX2Pipeline
+    from diffusers.utils import logging as diffusers_logging
+    from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    folder = find(name)
+    card = Card.read(folder)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for component in COMPONENTS:
+        if index.get(component, [None])[0] is None or not (folder / component).is_dir():
+            raise MissingError(
+                f"{folder} has no {component}", expected=", ".join(COMPONENTS), remedy="download the folder again"
+            )
+    try:
+        pipeline = LTX2Pipeline.from_pretrained(
+            folder,
+            dtype={"default": dtype, "audio_vae": torch.float32, "vocoder": torch.float32},
+            local_files_only=True,
+            use_safetensors=True,
+        )
+    except SafetensorError as error:
+        raise BadInputError(f"a weight file in {folder} is damaged: {error}", remedy="download it again") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(f"{folder} cannot be loaded: {error}", expected="LTX-2 classes and safetensors") from error
+    pipeline.to(device)
+    for component in COMPONENTS:
+        if isinstance(module := getattr(pipeline, component), torch.nn.Module):
+            module.requires_grad_(False).eval()
+    return Backbone(
+        card=card,
+        folder=folder,
+        fingerprint=fingerprint(folder),
+        transformer=JointTransformer(pipeline.transformer),
+        text=TextEncoder(pipeline),
+        video_codec=VideoCodec(pipeline.vae),
+        audio_codec=AudioCodec(pipeline.audio_vae, pipeline.vocoder),
+        pipeline=pipeline,
+    )
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto`: bfloat16 on an accelerator, float32 on the CPU; else the named type."""
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in names:
+        raise UsageError(f"dtype {name!r}", expected=", ".join(["auto", *names]))
+    return names[name]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: CUDA, then MPS, then CPU; else the named device, which must exist."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise MissingError(f"device {name!r} is not available", expected="auto, cpu, cuda, cuda:1 or mps") from error
+    return device
