@@ -181,8 +181,11 @@ def speak(
         settings = {_RATE: rate, _VOLUME: volume, _PITCH: pitch, _RANGE: pitch_range}
         raw, events = _engine.speak(text, f"{language}+{_engine.voice_name(voice)}", settings)
     native = np.frombuffer(raw, np.int16).astype(np.float32) / 32768
+    events = [event for event in events if not event[1].startswith("(")]  # "(en)": the engine borrows another language
     times = [sample / NATIVE_RATE for sample, _ in events] + [len(native) / NATIVE_RATE]
     phonemes = tuple(
-        Phoneme(times[i], times[i + 1], ipa) for i, (_, ipa) in enumerate(events) if ipa.strip("_:; ") and times[i + 1] > times[i]
+        Phoneme(start, end, ipa)
+        for start, end, (_, ipa) in zip(times[:-1], times[1:], events, strict=True)
+        if ipa.strip("_:; ") and end > start
     )
     return Utterance(resample(native), phonemes)
