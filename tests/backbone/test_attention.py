@@ -1,0 +1,283 @@
+"""The cross-modal rule and the reference modes, against the masked reference code and by gradients."""
+
+from __future__ import annotations
+
+import copy
+
+import models
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.masked import install_masks
+from justdub import flow
+from justdub.backbone import attention
+from justdub.backbone.transformer import JointTransformer, Velocity
+from justdub.dubbing.guidance import ATTENTION, CROSS_MODAL, EVERYTHING, REFERENCE, TEXT, Guidance, Row
+from justdub.dubbing.sampler import sample
+from justdub.sequence import SequencePlan, SequenceRules
+
+ISOLATED = SequenceRules(reference="isolated")
+
+
+def at(plan: SequencePlan, sigma: float = 0.7, seed: int = 3):
+    generator = torch.Generator().manual_seed(seed)
+    video, audio = (torch.randn(s.clean_BNC.shape, generator=generator) for s in (plan.video, plan.audio))
+    sigma_B = torch.full((video.shape[0],), sigma)
+    return plan.at(video, audio, sigma_B, sigma_B)
+
+
+def gap(one: Velocity, other: Velocity) -> float:
+    return max((one.video_BNC - other.video_BNC).abs().max(), (one.audio_BNC - other.audio_BNC).abs().max()).item()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("rope_type", ["split", "interleaved"])
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
+def test_slicing_equals_the_reference_codes_mask(generation: str, rope_type: str, batch: int) -> None:
+    ours = models.joint(generation, rope_type=rope_type)
+    sequence, text = at(models.plan(ours, batch=batch)), models.text_context(batch)
+    masked = JointTransformer(copy.deepcopy(ours.module))
+    install_masks(masked.module, sequence.layout)
+    assert gap(ours.velocity(sequence, text), masked._forward(sequence, text)) < 2e-6
+
+
+def test_full_cross_modal_equals_the_stock_transformer() -> None:
+    ours = models.joint()
+    sequence, text = at(models.plan(ours, SequenceRules(cross_modal="full"))), models.text_context()
+    stock = JointTransformer(copy.deepcopy(ours.module))
+    install_masks(stock.module, sequence.layout, masked=False)
+    assert gap(ours.velocity(sequence, text), stock._forward(sequence, text)) < 2e-6
+
+
+def test_the_rule_changes_something() -> None:
+    """Otherwise the tests above could pass with a rule that is never applied."""
+    ours = models.joint()
+    text = models.text_context()
+    full = ours.velocity(at(models.plan(ours, SequenceRules(cross_modal="full"))), text)
+    assert gap(ours.velocity(at(models.plan(ours)), text), full) > 1e-2
+
+
+# -- zero gradients ---------------------------------------------------------------------------------------------------
+
+
+def leak(model: JointTransformer, rules: SequenceRules, source: str, target: str) -> float:
+    """Largest gradient of the target rows of one stream with respect to the reference latents of the other.
+
+    One block: after two, a legal path exists (reference audio -> target audio -> target video).
+    """
+    names = {"video": "video_reference_BCFHW", "audio": "audio_reference_BCTM"}
+    shapes = {"video": (1, 6, 3, 2, 2), "audio": (1, 2, 7, 4)}
+    reference = torch.randn(shapes[source], generator=torch.Generator().manual_seed(5)).requires_grad_()
+    sequence = at(models.plan(model, rules, **{names[source]: reference}))
+    output: Tensor = getattr(model.velocity(sequence, models.text_context()).target(sequence), f"{target}_BNC")
+    output.square().sum().backward()
+    return 0.0 if reference.grad is None else reference.grad.abs().max().item()
+
+
+@pytest.fixture
+def without_self_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the legal way of a reference into its own stream, so that any gradient left is a cross-modal leak."""
+
+    def keep_to_itself(self, attn, hidden_states, *args, **kwargs):
+        return attn.to_out[0](attn.to_v(hidden_states))
+
+    monkeypatch.setattr(attention.SelfAttention, "__call__", keep_to_itself)
+
+
+@pytest.mark.parametrize("reference", ["bidirectional", "isolated"])
+@pytest.mark.parametrize(("source", "target"), [("audio", "video"), ("video", "audio")])
+@pytest.mark.usefixtures("without_self_attention")
+def test_no_gradient_from_a_target_to_the_other_modalitys_reference(source: str, target: str, reference: str) -> None:
+    assert leak(models.joint(layers=4), SequenceRules(reference=reference), source, target) == 0.0
+
+
+@pytest.mark.parametrize(("source", "target"), [("audio", "video"), ("video", "audio")])
+def test_no_gradient_in_one_block_with_self_attention(source: str, target: str) -> None:
+    model = models.joint(layers=1)
+    # Self-attention comes first and carries the reference into its own stream's target; take that path away only.
+    for layers in model.attention.self_attention:
+        for processor in layers:
+            processor.__class__ = IsolatedFromReference
+    assert leak(model, SequenceRules(), source, target) == 0.0
+
+
+class IsolatedFromReference(attention.SelfAttention):
+    def __call__(self, attn, hidden_states, *args, query_rotary_emb=None, **kwargs):
+        refs = getattr(self.joint.current.layout, self.stream).reference
+        q, k = (f(attn, hidden_states, query_rotary_emb) for f in (self._queries, self._keys))
+        v = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
+        parts = [self._attend(q[:, s], k[:, s], v[:, s]) for s in (slice(0, refs), slice(refs, None))]
+        return self._project_out(attn, torch.cat(parts, 1), hidden_states)
+
+
+@pytest.mark.parametrize(("source", "target"), [("audio", "video"), ("video", "audio")])
+@pytest.mark.usefixtures("without_self_attention")
+def test_a_planted_leak_is_caught(source: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let target rows read one reference token too many: the gradient test must see it."""
+    call, read = attention.CrossModalAttention.__call__, attention.CrossModalAttention._read
+
+    def remember(self, attn, x_BND, y_BND, mask, q_rotary, k_rotary):
+        self.everything = y_BND, k_rotary
+        return call(self, attn, x_BND, y_BND, mask, q_rotary, k_rotary)
+
+    def leaky(self, attn, x_BND, y_BND, q_rotary, k_rotary):
+        all_BND, all_rotary = self.everything
+        start = all_BND.shape[1] - y_BND.shape[1] - 1
+        return read(self, attn, x_BND, all_BND[:, start:], q_rotary, attention._rows(all_rotary, start, 10**6))
+
+    monkeypatch.setattr(attention.CrossModalAttention, "__call__", remember)
+    monkeypatch.setattr(attention.CrossModalAttention, "_read", leaky)
+    assert leak(models.joint(layers=4), SequenceRules(), source, target) > 1e-4
+
+
+@pytest.mark.parametrize(("source", "target"), [("audio", "video"), ("video", "audio")])
+@pytest.mark.usefixtures("without_self_attention")
+def test_the_unrestricted_rule_leaks(source: str, target: str) -> None:
+    assert leak(models.joint(), SequenceRules(cross_modal="full"), source, target) > 1e-4
+
+
+@pytest.mark.parametrize("stream", ["video", "audio"])
+def test_isolated_references_read_nothing_of_the_target(stream: str) -> None:
+    model = models.joint(layers=3)
+    plan = models.plan(model, ISOLATED)
+    one, other = (model.velocity(at(plan, seed=s), models.text_context()) for s in (1, 2))
+    refs = getattr(plan.layout, stream).reference
+    rows = [getattr(v, f"{stream}_BNC")[:, :refs] for v in (one, other)]
+    assert torch.equal(rows[0], rows[1])
+    assert gap(one, other) > 1e-2
+
+
+# -- the cache --------------------------------------------------------------------------------------------------------
+
+GUIDED = Guidance(
+    text=3.0, audio_text=2.0, reference=0.7, audio_reference=0.4, modality=1.5, audio_modality=2.0, stg=0.5,
+    audio_stg=0.3, stg_blocks=(1,), rescale=0.3,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("rope_type", ["split", "interleaved"])
+@pytest.mark.parametrize("guidance", [Guidance(), GUIDED], ids=["plain", "guided"])
+def test_isolated_with_cache_equals_without_over_a_sampling_run(guidance: Guidance, rope_type: str) -> None:
+    model = models.joint(layers=3, rope_type=rope_type)
+    plan = models.plan(model, SequenceRules(reference="isolated", keep_first_frame=True))
+    results = {}
+    for cached in (True, False):
+        results[cached], report = sample(
+            model, plan, text=models.text_context(), negative_text=models.text_context(seed=9), table=guidance.table(),
+            sigmas=flow.schedule(12), seed=4, stg_blocks=guidance.stg_blocks, rescale_share=guidance.rescale,
+            use_cache=cached,
+        )  # fmt: skip
+        assert report.prefills == (0 if not cached else 1 if guidance == Guidance() else 2)
+        assert (report.cache_bytes > 0) == cached
+    for name in ("video_BCFHW", "audio_BCTM"):
+        assert (getattr(results[True], name) - getattr(results[False], name)).abs().max() < 1e-5
+
+
+def test_a_cache_is_not_used_where_it_would_not_be_exact() -> None:
+    """LTX-2.3 modulates reference rows by the noise level of the step."""
+    model = models.joint("2.3")
+    assert not model.cache_is_exact
+    _, report = sample(
+        model, models.plan(model, ISOLATED), text=models.text_context(), negative_text=models.text_context(),
+        table=Guidance().table(), sigmas=(1.0, 0.0), seed=0,
+    )  # fmt: skip
+    assert report.prefills == 0
+
+
+def test_guidance_leaves_reference_rows_as_they_are() -> None:
+    """So that one cache serves every pass over the same text, in both reference modes."""
+    model = models.joint(layers=1)
+    for rules in (SequenceRules(), ISOLATED):
+        plan = models.plan(model, rules)
+        sequence, text = at(plan), models.text_context()
+        plain = model.velocity(sequence, text)
+        refs = plan.layout.video.reference
+        for taken in ({"skip_cross_modal": True}, {"skip_self_attention_blocks": frozenset({0})}):
+            perturbed = model.velocity(sequence, text, **taken)
+            assert (perturbed.video_BNC - plain.video_BNC)[:, :refs].abs().max() < 1e-6
+            assert (perturbed.video_BNC - plain.video_BNC)[:, refs:].abs().max() > 1e-3
+
+
+def test_a_set_without_reference_runs_the_short_sequence() -> None:
+    model = models.joint()
+    plan = models.plan(model)
+    rows = (Row(EVERYTHING - {REFERENCE}, 1.0, 1.0),)
+    bare = models.plan(model, reference=False)
+    runs = [
+        sample(model, p, text=models.text_context(), negative_text=models.text_context(), table=t,
+               sigmas=(1.0, 0.5, 0.0), seed=1)[0]
+        for p, t in ((plan, rows), (bare, (Row(EVERYTHING, 1.0, 1.0),)))
+    ]  # fmt: skip
+    assert torch.equal(runs[0].video_BCFHW, runs[1].video_BCFHW)
+
+
+# -- training and compiling -------------------------------------------------------------------------------------------
+
+
+def lora_gradients(model: JointTransformer, plans: list[SequencePlan]) -> list[Tensor]:
+    """Gradients of a LoRA after the losses of several plans are summed, then back-propagated together."""
+    outputs = [model.velocity(at(p), models.text_context()) for p in plans]
+    sum(v.video_BNC.square().mean() + v.audio_BNC.square().mean() for v in outputs).backward()
+    named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad]
+    gradients = [p.grad.clone() for _, p in named]
+    for _, p in named:
+        p.grad = None
+    return gradients
+
+
+@pytest.mark.parametrize("rules", [SequenceRules(), ISOLATED], ids=["bidirectional", "isolated"])
+def test_gradient_checkpointing_keeps_the_layout_of_each_pass(rules: SequenceRules) -> None:
+    """Two different layouts in flight before one backward: each block is run again in its own."""
+    from peft import LoraConfig
+
+    model = models.joint(layers=3)
+    targets = ["attn1.to_q", "audio_to_video_attn.to_k", "video_to_audio_attn.to_out.0", "audio_ff.net.2"]
+    model.module.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets, init_lora_weights=False))
+    plans = [models.plan(model, rules), models.plan(model, rules, grid=(2, 2, 2), steps=5)]
+    plain = lora_gradients(model, plans)
+    model.enable_gradient_checkpointing()
+    model.module.train()
+    checkpointed = lora_gradients(model, plans)
+    assert len(plain) == 3 * 2 * len(targets)
+    assert max((a - b).abs().max().item() for a, b in zip(plain, checkpointed, strict=True)) < 1e-6
+    assert max(g.abs().max().item() for g in plain) > 1e-3
+
+
+def test_peft_wrapping_keeps_the_rule() -> None:
+    from peft import LoraConfig
+
+    ours = models.joint()
+    targets = ["audio_to_video_attn.to_out.0", "attn1.to_v", "audio_attn1.to_k"]
+    ours.module.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets, init_lora_weights=False))
+    sequence, text = at(models.plan(ours)), models.text_context()
+    masked = JointTransformer(copy.deepcopy(ours.module))
+    install_masks(masked.module, sequence.layout)
+    assert gap(ours.velocity(sequence, text), masked._forward(sequence, text)) < 2e-6
+
+
+@pytest.mark.parametrize("rules", [SequenceRules(), ISOLATED], ids=["bidirectional", "isolated"])
+def test_compiled_equals_eager(rules: SequenceRules) -> None:
+    """The aot backend traces everything that inductor would, without needing a C++ compiler."""
+    model = models.joint(layers=2)
+    plan, text = models.plan(model, rules), models.text_context()
+    with torch.no_grad():
+        eager = model.velocity(at(plan), text)
+        torch._dynamo.reset()
+        model.module.compile_repeated_blocks(fullgraph=True, backend="aot_eager")
+        assert gap(model.velocity(at(plan), text), eager) < 1e-5
+        if rules == ISOLATED:
+            cache = model.prefill(plan.reference_only(), text)
+            bare = plan.without_reference()
+            cached = model.velocity(at(bare), text, cache=cache)
+            assert gap(cached, eager.target(at(plan))) < 1e-5
+
+
+def test_the_transformer_cannot_run_without_its_rules() -> None:
+    model = models.joint()
+    with pytest.raises(RuntimeError, match="JointTransformer"):
+        model._forward(at(models.plan(model)), models.text_context())
+
+
+def test_every_condition_is_covered() -> None:
+    assert {TEXT, REFERENCE, CROSS_MODAL, ATTENTION} == EVERYTHING
