@@ -50,7 +50,11 @@ def looks(face: Face, scene: Scene, rng: np.random.Generator) -> str:
         facts.append("earrings")
     keep = [fact for fact in facts if rng.uniform() < 0.75] or facts[:1]
     text = " with " + (", ".join(keep[:-1]) + " and " + keep[-1] if len(keep) > 1 else keep[0])
-    return text + (f", in {'an' if scene.clothes_word == 'orange' else 'a'} {scene.clothes_word} shirt," if rng.uniform() < 0.4 else "")
+    return text + (
+        f", in {'an' if scene.clothes_word == 'orange' else 'a'} {scene.clothes_word} shirt,"
+        if rng.uniform() < 0.4
+        else ""
+    )
 
 
 def caption(plan: ClipPlan, face: Face, voice_kind: Kind, laughs: bool, rng: np.random.Generator) -> str:
@@ -64,7 +68,11 @@ def caption(plan: ClipPlan, face: Face, voice_kind: Kind, laughs: bool, rng: np.
     if plan.scene_type == "narration":
         who = noun(voice_kind, aged)
         shown = noun(face.kind, aged)
-        seen = f" {article(shown)} {shown}{looks(face, plan.scene, rng)}".rstrip(",") + " keeps silent." if described else ""
+        seen = (
+            f" {article(shown)} {shown}{looks(face, plan.scene, rng)}".rstrip(",") + " keeps silent."
+            if described
+            else ""
+        )
         return f'{article(who)} {who} off screen is narrating in {language}{manner}, saying: "{plan.text}"{seen}{after}'
     who = noun(face.kind, aged or described) + (looks(face, plan.scene, rng) if described else "")
     if plan.scene_type == "monologue":

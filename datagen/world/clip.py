@@ -132,7 +132,9 @@ class World:
     def clip(self, index: int, split: str = "base") -> WorldClip:
         return self.batch([index], split)[0]
 
-    def batch(self, indices: Iterable[int], split: str = "base", *, device: str = "cpu", lips: bool = False) -> WorldBatch:
+    def batch(
+        self, indices: Iterable[int], split: str = "base", *, device: str = "cpu", lips: bool = False
+    ) -> WorldBatch:
         """Clips by number. Spoken one by one on the CPU, drawn together on `device`."""
         return self.render([self.plan(index, split) for index in indices], device=device, lips=lips)
 
@@ -141,7 +143,9 @@ class World:
         batch = self.pairs([index], split)
         return batch[0], batch[1]
 
-    def pairs(self, indices: Iterable[int], split: str = "base", *, device: str = "cpu", lips: bool = False) -> WorldBatch:
+    def pairs(
+        self, indices: Iterable[int], split: str = "base", *, device: str = "cpu", lips: bool = False
+    ) -> WorldBatch:
         """Pairs side by side: clips 2 i and 2 i + 1 belong together."""
         both = []
         for index in indices:

@@ -17,7 +17,14 @@ from datagen.world.splits import Kind, kind_of
 Colour = tuple[float, float, float]
 
 _STREAM = 0xFACE
-SKINS = ((0.98, 0.86, 0.76), (0.94, 0.78, 0.64), (0.86, 0.67, 0.50), (0.72, 0.52, 0.36), (0.55, 0.37, 0.25), (0.40, 0.26, 0.18))
+SKINS = (
+    (0.98, 0.86, 0.76),
+    (0.94, 0.78, 0.64),
+    (0.86, 0.67, 0.50),
+    (0.72, 0.52, 0.36),
+    (0.55, 0.37, 0.25),
+    (0.40, 0.26, 0.18),
+)
 HAIR_COLOURS = {
     "black": (0.08, 0.07, 0.08), "brown": (0.32, 0.19, 0.10), "blond": (0.87, 0.70, 0.36), "red": (0.66, 0.26, 0.10),
     "grey": (0.66, 0.66, 0.68), "white": (0.93, 0.93, 0.92), "blue": (0.16, 0.30, 0.72), "green": (0.12, 0.48, 0.26),
@@ -111,7 +118,9 @@ def face(number: int) -> Face:
     cut = _pick(rng, HAIR_CUTS, (0, 1, 1.5, 2, 2.5, 3) if woman else (0 if child else 1 + elder, 3, 2, 1.5, 0.3, 0.2))
     hair_word = _pick(rng, tuple(HAIR_COLOURS), (0, 0, 0, 0, 5, 5, 0, 0) if elder else (3, 3, 3, 2, 0, 0, 0.6, 0.6))
     beard = "none" if woman or child else _pick(rng, BEARDS, (4, 1.2, 1, 1, 2))
-    lip = _mix(_mix(skin, (0.70, 0.22, 0.24), 0.55), (0.80, 0.08, 0.16), rng.uniform(0.4, 0.9) if woman and not child else 0.0)
+    lip = _mix(
+        _mix(skin, (0.70, 0.22, 0.24), 0.55), (0.80, 0.08, 0.16), rng.uniform(0.4, 0.9) if woman and not child else 0.0
+    )
     young = 1.0 if child else 0.0
     return Face(
         number=number, kind=kind, skin=skin, hair=_mix(HAIR_COLOURS[hair_word], (0.4, 0.3, 0.2), rng.uniform(0, 0.12)),

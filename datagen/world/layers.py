@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen.world.shapes import ellipse, pack, paint, ramp
+from datagen.world.shapes import average, ellipse, pack, paint, ramp
 
 REACH = 50.0  # units from the texture's centre to its border
 
@@ -64,7 +64,11 @@ def background(face_list: list, scene_list: list, size: int, device: torch.devic
     if "discs" in kinds:
         shown = flag([k == "discs" for k in kinds], device)
         for dx, dy, radius in ((0.0, 0.0, 9.0), (38.0, 14.0, 6.0), (-34.0, 26.0, 7.0), (64.0, -6.0, 8.0)):
-            paint(canvas, ellipse((x - px - dx).expand(-1, size, -1), y - py - dy, radius, radius, pixel) * 0.6 * shown, pale)
+            paint(
+                canvas,
+                ellipse((x - px - dx).expand(-1, size, -1), y - py - dy, radius, radius, pixel) * 0.6 * shown,
+                pale,
+            )
     low = slice(size * 5 // 8, size)
     part, yl = canvas[:, :, low], y[:, low]
     neck = torch.minimum(15.0 - (x - 48).abs(), yl - 60.0)
@@ -101,17 +105,15 @@ def head(face_list: list, scene_list: list, yaw_B: Tensor, size: int) -> Tensor:
 
 
 def _double(canvas: Tensor) -> Tensor:
-    """Interpolate (B, 4, T, T) to twice the side and pack."""
-    for dim in (2, 3):
-        length = canvas.shape[dim]
-        before = torch.cat((canvas.narrow(dim, 0, 1), canvas.narrow(dim, 0, length - 1)), dim)
-        after = torch.cat((canvas.narrow(dim, 1, length - 1), canvas.narrow(dim, length - 1, 1)), dim)
-        near = canvas * 0.75
-        pair = torch.stack((before.mul_(0.25).add_(near), after.mul_(0.25).add_(near)), dim + 1)
-        shape = list(canvas.shape)
+    """Pack (B, 4, T, T) and put the mean of two neighbours between them: (B, 2 T, 2 T)."""
+    texture = pack(canvas[:, 0], canvas[:, 1], canvas[:, 2], canvas[:, 3])
+    for dim in (1, 2):
+        length = texture.shape[dim]
+        after = torch.cat((texture.narrow(dim, 1, length - 1), texture.narrow(dim, length - 1, 1)), dim)
+        shape = list(texture.shape)
         shape[dim] *= 2
-        canvas = pair.reshape(shape)
-    return pack(canvas[:, 0], canvas[:, 1], canvas[:, 2], canvas[:, 3])
+        texture = torch.stack((texture, average(texture, after)), dim + 1).reshape(shape)
+    return texture
 
 
 class _HeadPainter:
@@ -136,7 +138,11 @@ class _HeadPainter:
         return flag(flags, self.device) if any(flags) else None
 
     def hair_behind(self) -> None:
-        for cuts, rx, ry, cy in ((("long",), 8.0, 50.0, 2.0), (("bob",), 8.0, 36.0, -6.0), (("curly",), 8.5, 38.0, -9.0)):
+        for cuts, rx, ry, cy in (
+            (("long",), 8.0, 50.0, 2.0),
+            (("bob",), 8.0, 36.0, -6.0),
+            (("curly",), 8.5, 38.0, -9.0),
+        ):
             shown = self.having(lambda face, cuts=cuts: face.cut in cuts)
             if shown is None:
                 continue
@@ -146,7 +152,9 @@ class _HeadPainter:
                 grow = torch.from_numpy(_curls(len(self.at))).to(self.device)
                 start = int((-49 + REACH) * self.density)
                 grow = grow[:, start : start + y.shape[1], start : start + x.shape[2]] * 1.8
-            cover = ellipse(x.expand(1, y.shape[1], -1), y - cy, self.f["half_width"] + rx + grow, ry + grow, self.pixel)
+            cover = ellipse(
+                x.expand(1, y.shape[1], -1), y - cy, self.f["half_width"] + rx + grow, ry + grow, self.pixel
+            )
             paint(area, cover * shown, self.f["hair"] * 0.82)
 
     def skin(self) -> None:
@@ -154,7 +162,13 @@ class _HeadPainter:
         area, x, y = self.area(-37, 37, -40, 41)
         for sign in (-1.0, 1.0):
             ears, ex, ey = self.area(*sorted((sign * 24, sign * 38)), -14, 8)
-            cover = ellipse((ex - sign * (f["half_width"] - 0.3) + 2.5 * self.yaw).expand(-1, ey.shape[1], -1), ey + 3, 4.2, 7.5, self.pixel)
+            cover = ellipse(
+                (ex - sign * (f["half_width"] - 0.3) + 2.5 * self.yaw).expand(-1, ey.shape[1], -1),
+                ey + 3,
+                4.2,
+                7.5,
+                self.pixel,
+            )
             paint(ears, cover, f["skin"] * 0.9)
         self.face_cover = self._egg(x, y)
         shade = 1.0 + (x * self.light[:, 0].reshape(-1, 1, 1) + y * self.light[:, 1].reshape(-1, 1, 1)) / 30.0
@@ -200,7 +214,11 @@ class _HeadPainter:
         area, x, y = self.area(-36, 36, -30, 30)
         for sign in (-1.0, 1.0):
             cheek, cx, cy = self.area(*sorted((sign * 6, sign * 30)), 0, 18)
-            paint(cheek, ellipse((cx - sign * 18 - 4 * yaw).expand(-1, cy.shape[1], -1), cy - 8.5, 6.5, 5.0, 5.0) * 0.18, f["lip"])
+            paint(
+                cheek,
+                ellipse((cx - sign * 18 - 4 * yaw).expand(-1, cy.shape[1], -1), cy - 8.5, 6.5, 5.0, 5.0) * 0.18,
+                f["lip"],
+            )
             if (shown := self.having(lambda face: face.wrinkles > 0)) is not None:
                 fold, wx, wy = self.area(*sorted((sign * 6, sign * 26)), -4, 22)
                 line = 0.6 - (wx - sign * (9.5 + 0.35 * (wy - 2).clamp(0)) - 4.5 * yaw).abs()
@@ -236,14 +254,20 @@ class _HeadPainter:
         cap = ellipse(x.expand(1, y.shape[1], -1), y + 4.0, f["half_width"] + 2.6, 40.0, self.pixel)
         line = f["hairline"] + slope * x + f["hair_curve"] * x * x
         # Above the hairline, and (long cuts) down the sides of the face.
-        inside = torch.maximum(line - y, low * ((x - 2.0 * self.yaw).abs() - f["half_width"] + 4.0) + (low - 1.0) * 20.0)
+        inside = torch.maximum(
+            line - y, low * ((x - 2.0 * self.yaw).abs() - f["half_width"] + 4.0) + (low - 1.0) * 20.0
+        )
         paint(area, ramp(inside, self.pixel) * cap * shown, f["hair"])
         curls = self.having(lambda face: face.cut == "curly")
         if curls is not None:
             for k in range(7):
                 dx, dy = -27.0 + 9.0 * k, -31.0 + 0.016 * (-27.0 + 9.0 * k) ** 2
                 tuft, tx, ty = self.area(dx - 9, dx + 9, dy - 9, dy + 9)
-                paint(tuft, ellipse((tx - dx).expand(1, ty.shape[1], -1), ty - dy, 6.5, 6.5, self.pixel) * curls, f["hair"] * (1.0 if k % 2 else 0.9))
+                paint(
+                    tuft,
+                    ellipse((tx - dx).expand(1, ty.shape[1], -1), ty - dy, 6.5, 6.5, self.pixel) * curls,
+                    f["hair"] * (1.0 if k % 2 else 0.9),
+                )
 
     def hat(self) -> None:
         f = self.f
@@ -257,7 +281,11 @@ class _HeadPainter:
         paint(area, dome * band * shown, f["hat_colour"] * 0.7)
         cap = self.having(lambda face: face.hat == "cap")
         if cap is not None:
-            paint(area, ellipse((x - 6.0 * self.yaw).expand(-1, y.shape[1], -1), y + 21.0, 27.0, 4.0, self.pixel) * cap, f["hat_colour"] * 0.55)
+            paint(
+                area,
+                ellipse((x - 6.0 * self.yaw).expand(-1, y.shape[1], -1), y + 21.0, 27.0, 4.0, self.pixel) * cap,
+                f["hat_colour"] * 0.55,
+            )
 
     def glasses(self) -> None:
         f = self.f
@@ -277,6 +305,11 @@ class _HeadPainter:
             gold = torch.tensor((0.95, 0.78, 0.25), device=self.device).expand(len(self.faces), 3)
             for sign in (-1.0, 1.0):
                 area, x, y = self.area(*sorted((sign * 26, sign * 38)), 2, 12)
-                ring = ellipse((x - sign * (f["half_width"] + 0.4) + 2.5 * self.yaw).expand(-1, y.shape[1], -1), y - 7.0, 1.7, 2.2, self.pixel)
+                ring = ellipse(
+                    (x - sign * (f["half_width"] + 0.4) + 2.5 * self.yaw).expand(-1, y.shape[1], -1),
+                    y - 7.0,
+                    1.7,
+                    2.2,
+                    self.pixel,
+                )
                 paint(area, ring * rings, gold)
-

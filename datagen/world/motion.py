@@ -53,7 +53,9 @@ def draw(rng: np.random.Generator, duration: float) -> Motion:
         blinks.append(float(at))
         at += rng.uniform(0.9, 3.2)
     count = 1 + int(rng.integers(0, 3))
-    gaze = np.column_stack((np.sort(np.r_[-1.0, rng.uniform(0.2, duration, count - 1)]), rng.uniform(-1, 1, (count, 2))))
+    gaze = np.column_stack(
+        (np.sort(np.r_[-1.0, rng.uniform(0.2, duration, count - 1)]), rng.uniform(-1, 1, (count, 2)))
+    )
     turned = rng.uniform() < 0.3
     return Motion(
         centre=(48 + rng.uniform(-4, 4), 50 + rng.uniform(-2.5, 2.5)), scale=rng.uniform(0.9, 1.0),

@@ -20,7 +20,10 @@ from datagen.world import features as ft
 from datagen.world.faces import Face, Scene
 from datagen.world.layers import REACH, background, head
 from datagen.world.motion import Track
-from datagen.world.shapes import over, pack, ramp
+from datagen.world.shapes import over, pack, ramp, unpack
+
+
+_CACHED = 65_000  # pixels of a CPU's working set: seven frames at 96 x 96
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Picture:
     lips: Tensor | None
 
 
-def render(drawings: Sequence[Drawing], *, size: int = 96, device: str | torch.device = "cpu", lips: bool = False) -> Picture:
+def render(
+    drawings: Sequence[Drawing], *, size: int = 96, device: str | torch.device = "cpu", lips: bool = False
+) -> Picture:
     """Draw a batch; all drawings must have the same number of frames. The bytes of a clip do not depend on its batch."""
     if size % 16:
         raise ValueError(f"size {size}: must be divisible by 16")
@@ -70,14 +75,17 @@ def _draw(drawings: Sequence[Drawing], size: int, device: torch.device, lips: bo
     count = len(drawings[0].mouth_FC)
     pose = np.stack([d.track.pose_F5 for d in drawings])
     yaw_B = _tensor(np.array([d.track.pose_F5[:, 4].mean() for d in drawings]), device)
-    canvas = _move_heads(
-        background(faces, scenes, size, device), head(faces, scenes, yaw_B, size), pose, _stretch(drawings), size
-    )
+    below, texture, stretch = background(faces, scenes, size, device), head(faces, scenes, yaw_B, size), _stretch(drawings)
+    step = count if device.type != "cpu" else max(1, _CACHED // (size * size))
+    canvas = torch.empty(len(drawings), count, size, size, dtype=torch.int32, device=device)
+    for first in range(0, count, step):
+        part = slice(first, first + step)
+        canvas[:, part] = _move_heads(below, texture, pose[:, part], stretch[:, part], size)
     flat = canvas.reshape(len(drawings) * count, size * size)
     _eyes(flat, drawings, pose, size)
     mask = _mouths(flat, drawings, pose, size, lips)
     _occluders(flat, drawings, size)
-    frames = canvas.view(torch.uint8).reshape(*canvas.shape, 4)[..., :3].contiguous()
+    frames = unpack(canvas)
     return frames, None if mask is None else mask.reshape(canvas.shape)
 
 
@@ -90,7 +98,9 @@ def _stretch(drawings: Sequence[Drawing]) -> np.ndarray:
     return np.stack([1 + 0.24 * d.mouth_FC[:, 0] for d in drawings])
 
 
-def _move_heads(below_BHW: Tensor, texture_BTT: Tensor, pose_BF5: np.ndarray, stretch_BF: np.ndarray, size: int) -> Tensor:
+def _move_heads(
+    below_BHW: Tensor, texture_BTT: Tensor, pose_BF5: np.ndarray, stretch_BF: np.ndarray, size: int
+) -> Tensor:
     """The head textures under each frame's pose, over the backgrounds: (B, F, H, W) packed."""
     device, side = below_BHW.device, texture_BTT.shape[-1]
     density = side / (2 * REACH)
@@ -98,16 +108,16 @@ def _move_heads(below_BHW: Tensor, texture_BTT: Tensor, pose_BF5: np.ndarray, st
     cos, sin = np.cos(roll) / scale * density, np.sin(roll) / scale * density
     at = (np.arange(size) + 0.5) * 96 / size
     dx, dy = at - cx[..., None], at - cy[..., None]
-    origin = REACH * density
+    origin = REACH * density - 0.5  # look-ups round to the nearest sample; samples lie at multiples of 1 / density
     u_x, u_y = _tensor(cos[..., None] * dx + origin, device), _tensor(sin[..., None] * dy, device)
     v_x, v_y = _tensor(-sin[..., None] * dx, device), _tensor(cos[..., None] * dy + origin, device)
     u = (u_x[:, :, None, :] + u_y[:, :, :, None]).clamp_(0, side - 1).to(torch.int32)
     v = v_x[:, :, None, :] + v_y[:, :, :, None]
     # Below the mouth the texture is read more slowly: the chin moves down.
-    mouth = (ft.MOUTH_AT[1] + REACH) * density
+    mouth = (ft.MOUTH_AT[1] + REACH) * density - 0.5
     slow = _tensor(1 / stretch_BF, device)[:, :, None]
     v_low = (v_x * slow)[:, :, None, :] + (v_y * slow + mouth * (1 - slow))[:, :, :, None]
-    index = torch.minimum(v, v_low).clamp_(0, side - 1).to(torch.int32).mul_(side).add_(u)
+    index = torch.minimum(v, v_low, out=v).clamp_(0, side - 1).to(torch.int32).mul_(side).add_(u)
     if len(texture_BTT) > 1:
         index += (torch.arange(len(texture_BTT), device=device, dtype=torch.int32) * side * side).reshape(-1, 1, 1, 1)
     top = texture_BTT.reshape(-1).index_select(0, index.reshape(-1)).reshape(index.shape)
@@ -121,7 +131,9 @@ def _windows(centre_N2: np.ndarray, units: tuple[int, int], size: int) -> tuple[
     return np.clip(corner, 0, np.array((size - w, size - h))), (h, w)
 
 
-def _place(flat_NP: Tensor, corner_N2: np.ndarray, shape: tuple[int, int], size: int, pixels: Tensor | None = None) -> Tensor:
+def _place(
+    flat_NP: Tensor, corner_N2: np.ndarray, shape: tuple[int, int], size: int, pixels: Tensor | None = None
+) -> Tensor:
     """Indices (N, h * w) of windows in flattened frames; with `pixels`, composite them there."""
     h, w = shape
     start = torch.from_numpy((corner_N2[:, 1] * size + corner_N2[:, 0]).astype(np.int64)).to(flat_NP.device)
@@ -132,27 +144,35 @@ def _place(flat_NP: Tensor, corner_N2: np.ndarray, shape: tuple[int, int], size:
     return index
 
 
-def _per_frame(drawings: Sequence[Drawing], values, device: torch.device) -> Tensor:
-    """One number or colour per clip, repeated for its frames: (N,) or (N, 3)."""
-    count = len(drawings[0].mouth_FC)
-    return torch.tensor([values(d) for d in drawings], dtype=torch.float32, device=device).repeat_interleave(count, 0)
-
-
 def _grid(corner, centre, pose, shape, size, device):
     roll = np.stack((np.cos(pose[:, 2]), np.sin(pose[:, 2])), 1)
     return ft.window_grid(
-        _tensor(corner, device), _tensor(centre, device), _tensor(roll, device), _tensor(pose[:, 3], device), shape, 96 / size
+        _tensor(corner, device),
+        _tensor(centre, device),
+        _tensor(roll, device),
+        _tensor(pose[:, 3], device),
+        shape,
+        96 / size,
     )
 
 
+def _stripes(corner_N2, centre_N2, pose_N5, shape, size, edges_of, colours_NE4, device) -> tuple[Tensor, Tensor]:
+    """Windows whose columns are stripes: `edges_of(u)` gives the edges' heights (`features`)."""
+    pixel = 96 / size
+    u, level = ft.columns(corner_N2[:, 0], centre_N2, pose_N5, shape[1], pixel)
+    edges = np.stack([level(v) for v in edges_of(u)], 1) / pixel - corner_N2[:, 1, None, None]
+    return ft.draw_stripes(_tensor(edges, device), _tensor(colours_NE4, device), shape[0])
+
+
 def _mouths(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, size: int, lips: bool) -> Tensor | None:
-    device, pose = flat_NP.device, pose_BF5.reshape(-1, 5)
+    pose, count = pose_BF5.reshape(-1, 5), pose_BF5.shape[1]
     geometry = np.concatenate([d.mouth().geometry_FG for d in drawings])
+    colours = np.stack([ft.mouth_colours(np.array(d.face.skin), np.array(d.face.lip)) for d in drawings]).repeat(count, 0)
     centre = ft.feature_centre(pose, *ft.MOUTH_AT)
     corner, shape = _windows(centre + (0, ft.MOUTH_DROP), ft.MOUTH_WINDOW, size)
-    x, y = _grid(corner, centre, pose, shape, size, device)
-    skin, lip = (_per_frame(drawings, lambda d, name=name: getattr(d.face, name), device) for name in ("skin", "lip"))
-    pixels, whole = ft.draw_mouth(x, y, _tensor(geometry, device), skin, lip, 96 / size)
+    pixels, whole = _stripes(
+        corner, centre, pose, shape, size, lambda u: ft.mouth_edges(u, geometry), colours, flat_NP.device
+    )
     index = _place(flat_NP, corner, shape, size, pixels)
     if not lips:
         return None
@@ -160,25 +180,28 @@ def _mouths(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, 
 
 
 def _eyes(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, size: int) -> None:
-    device, pose = flat_NP.device, pose_BF5.reshape(-1, 5)
+    pose, count = pose_BF5.reshape(-1, 5), pose_BF5.shape[1]
+
+    def each(value) -> np.ndarray:
+        return np.repeat([value(d) for d in drawings], count, 0)
+
     gaze = np.concatenate([d.track.gaze_F2 for d in drawings])
-    lid = np.concatenate([d.track.lids_F * (1 + d.lid) for d in drawings])
-    own = {
-        "height": lambda d: d.face.eye_height, "brow_width": lambda d: d.face.brow_width,
-        "brow_thick": lambda d: d.face.brow_thick, "lashes": lambda d: d.face.lashes, "brow_inner": lambda d: d.inner,
-        "brow_outer": lambda d: d.outer, "skin": lambda d: d.face.skin, "iris": lambda d: d.face.eye, "hair": lambda d: d.face.hair,
+    eye = {
+        "lid": np.concatenate([d.track.lids_F * (1 + d.lid) for d in drawings]), "gaze_x": gaze[:, 0], "gaze_y": gaze[:, 1],
+        "width": each(lambda d: d.face.eye_width) * (1 - 0.12 * np.abs(pose[:, 4])), "height": each(lambda d: d.face.eye_height),
+        "brow_width": each(lambda d: d.face.brow_width), "brow_thick": each(lambda d: d.face.brow_thick),
+        "lashes": each(lambda d: d.face.lashes), "inner": each(lambda d: d.inner), "outer": each(lambda d: d.outer),
     }  # fmt: skip
-    shape = {name: _per_frame(drawings, value, device) for name, value in own.items()}
-    squeeze = 1 - 0.12 * np.abs(pose[:, 4])
-    width = np.repeat([d.face.eye_width for d in drawings], pose_BF5.shape[1]) * squeeze
-    gap = np.repeat([d.face.eye_gap for d in drawings], pose_BF5.shape[1])
-    shape |= {"lid": _tensor(lid, device), "gaze_x": _tensor(gaze[:, 0], device), "gaze_y": _tensor(gaze[:, 1], device)}
+    gap = each(lambda d: d.face.eye_gap)
+    colours = each(lambda d: ft.eye_colours(*(np.array(c) for c in (d.face.skin, d.face.eye, d.face.hair))))
     for side in (-1.0, 1.0):
         centre = ft.feature_centre(pose, side * gap, ft.EYES_AT)
-        corner, window = _windows(centre - (0, ft.EYE_RISE), ft.EYE_WINDOW, size)
-        x, y = _grid(corner, centre, pose, window, size, device)
-        shape |= {"width": _tensor(width, device), "side": torch.full_like(shape["lid"], side)}
-        _place(flat_NP, corner, window, size, ft.draw_eye(x, y, shape, 96 / size))
+        corner, shape = _windows(centre - (0, ft.EYE_RISE), ft.EYE_WINDOW, size)
+        one = eye | {"side": np.full(len(pose), side)}
+        pixels, _ = _stripes(
+            corner, centre, pose, shape, size, lambda u, one=one: ft.eye_edges(u, one), colours, flat_NP.device
+        )
+        _place(flat_NP, corner, shape, size, pixels)
 
 
 def _occluders(flat_NP: Tensor, drawings: Sequence[Drawing], size: int) -> None:

@@ -46,7 +46,9 @@ def deliver(samples: np.ndarray, style: Style, intensity: float, tremor: float, 
     depth = max(0.45 * style.at("tremor", intensity), 0.25 * tremor)
     if depth:
         time = np.arange(len(samples), dtype=np.float32) / SAMPLE_RATE
-        samples = samples * (1 - np.float32(depth) * (0.5 + 0.5 * np.sin(2 * np.pi * 6.5 * time + phase))).astype(np.float32)
+        samples = samples * (1 - np.float32(depth) * (0.5 + 0.5 * np.sin(2 * np.pi * 6.5 * time + phase))).astype(
+            np.float32
+        )
     return (samples * np.float32(decibel(style.at("gain", intensity)))).astype(np.float32)
 
 
@@ -79,7 +81,9 @@ def ambience(kind: str, length: int, rng: np.random.Generator) -> np.ndarray:
             start, count = int(rng.uniform(0, length * 0.9)), int(SAMPLE_RATE * rng.uniform(0.06, 0.16))
             piece = np.arange(min(count, length - start)) / SAMPLE_RATE
             sweep = rng.uniform(2500, 5000) + rng.uniform(-9000, 9000) * piece
-            sound[start : start + len(piece)] += np.hanning(len(piece)) * np.sin(2 * np.pi * np.cumsum(sweep) / SAMPLE_RATE)
+            sound[start : start + len(piece)] += np.hanning(len(piece)) * np.sin(
+                2 * np.pi * np.cumsum(sweep) / SAMPLE_RATE
+            )
     else:
         low, high = _poles(kind)
         sound = rng.standard_normal(length)

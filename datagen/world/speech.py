@@ -84,7 +84,9 @@ class _Engine:
         try:
             import espeakng_loader
         except ImportError as missing:
-            raise ImportError("the drawn world speaks through espeak-ng: pip install 'espeakng-loader>=0.2.4'") from missing
+            raise ImportError(
+                "the drawn world speaks through espeak-ng: pip install 'espeakng-loader>=0.2.4'"
+            ) from missing
         self.home = tempfile.TemporaryDirectory(prefix="justdub-espeak-")
         self.process = os.getpid()
         folder, data = Path(self.home.name), Path(espeakng_loader.get_data_path())
@@ -183,9 +185,12 @@ def speak(
     native = np.frombuffer(raw, np.int16).astype(np.float32) / 32768
     events = [event for event in events if not event[1].startswith("(")]  # "(en)": the engine borrows another language
     times = [sample / NATIVE_RATE for sample, _ in events] + [len(native) / NATIVE_RATE]
-    phonemes = tuple(
-        Phoneme(start, end, ipa)
-        for start, end, (_, ipa) in zip(times[:-1], times[1:], events, strict=True)
-        if ipa.strip("_:; ") and end > start
-    )
-    return Utterance(resample(native), phonemes)
+    phonemes: list[Phoneme] = []
+    for start, end, (_, ipa) in zip(times[:-1], times[1:], events, strict=True):
+        if not ipa.strip("_:; ") or end <= start:
+            continue  # a pause: nobody speaks until the next phoneme's start
+        if ipa == "ʲ" and phonemes:  # the soft release of the consonant before
+            phonemes[-1] = Phoneme(phonemes[-1].start, end, phonemes[-1].ipa + ipa)
+        else:
+            phonemes.append(Phoneme(start, end, ipa))
+    return Utterance(resample(native), tuple(phonemes))
