@@ -88,7 +88,7 @@ def schedule(steps: int, *, tokens: int = 4096, terminal: float = 0.1) -> tuple[
     if not 0 < terminal < 1:
         raise ValueError(f"terminal must lie between 0 and 1, found {terminal}")
     factor = math.exp(shift_for_tokens(tokens))
-    sigmas = [factor / (factor + 1 / s - 1) for s in (1 - i / steps for i in range(steps))]
+    sigmas = [factor / (factor + (1 / s - 1)) for s in (1 - i / steps for i in range(steps))]
     if steps > 1:
         stretch = (1 - sigmas[-1]) / (1 - terminal)
         sigmas = [1 - (1 - s) / stretch for s in sigmas]

@@ -35,8 +35,9 @@ class Velocity:
 class JointTransformer:
     """An `LTX2VideoTransformer3DModel` with the rules of `attention.py` installed.
 
-    Works on the plain model, on one with peft adapters injected, and compiled (`module.compile()` or
-    `module.compile_repeated_blocks()` after construction).
+    Works on the plain model, on one with peft adapters injected, and compiled after construction:
+    ``module.compile_repeated_blocks(fullgraph=True, dynamic=False)`` makes one graph per phase for all blocks
+    (with automatic dynamic shapes it makes twice as many).
     """
 
     def __init__(self, module: LTX2VideoTransformer3DModel) -> None:

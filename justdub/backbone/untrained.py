@@ -59,7 +59,7 @@ def byte_tokenizer(max_tokens: int) -> Any:
     )
 
 
-def build(size: Size = Size(), *, seed: int = 0) -> Any:  # noqa: B008 (frozen)
+def build(size: Size = Size(), *, seed: int = 0) -> Any:
     """An `LTX2Pipeline` of the given widths with random weights."""
     from diffusers import (
         AutoencoderKLLTX2Audio,
@@ -172,7 +172,7 @@ def build(size: Size = Size(), *, seed: int = 0) -> Any:  # noqa: B008 (frozen)
     )
 
 
-def write(folder: str | Path, card: Card, *, size: Size = Size(), seed: int = 0) -> None:  # noqa: B008
+def write(folder: str | Path, card: Card, *, size: Size = Size(), seed: int = 0) -> None:
     """Build and save a checkpoint folder with its card, in half precision."""
     folder = Path(folder)
     build(size, seed=seed).to(torch.bfloat16).save_pretrained(folder)

@@ -28,7 +28,7 @@ LANGUAGES: dict[str, tuple[str, str]] = {
     "zh": ("Mandarin Chinese", "zho"),
 }
 DEFAULT_SPEAKER = "The person"
-_QUOTED = re.compile(r"\"[^\"]*\w[^\"]*\"|'[^']*\w.*'|“[^”]*\w[^”]*”|«[^»]*\w[^»]*»|„[^“”]*\w[^“”]*[“”]", re.DOTALL)
+_QUOTED = re.compile(r"\"[^\"]*\w[^\"]*\"|(?<!\w)'[^']*\w.*'(?!\w)|“[^”]*\w[^”]*”|«[^»]*\w[^»]*»|„[^“”]*\w[^“”]*[“”]", re.DOTALL)
 _SPEAKING = re.compile(r"\bspeaking\s+(\w+(?:\s\w+)?)\b", re.IGNORECASE)
 
 

@@ -8,6 +8,7 @@ import models
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from benchmarks.masked import install_masks
 from justdub import flow
@@ -257,20 +258,26 @@ def test_peft_wrapping_keeps_the_rule() -> None:
 
 
 @pytest.mark.parametrize("rules", [SequenceRules(), ISOLATED], ids=["bidirectional", "isolated"])
-def test_compiled_equals_eager(rules: SequenceRules) -> None:
-    """The aot backend traces everything that inductor would, without needing a C++ compiler."""
-    model = models.joint(layers=2)
+def test_compiled_equals_eager_with_one_graph_per_phase(rules: SequenceRules) -> None:
+    """All blocks share a graph; a new noise level or a new prefill does not compile again."""
+    model = models.joint(layers=3)
     plan, text = models.plan(model, rules), models.text_context()
+    counter = CompileCounterWithBackend("eager")
     with torch.no_grad():
         eager = model.velocity(at(plan), text)
         torch._dynamo.reset()
-        model.module.compile_repeated_blocks(fullgraph=True, backend="aot_eager")
-        assert gap(model.velocity(at(plan), text), eager) < 1e-5
+        model.module.compile_repeated_blocks(fullgraph=True, dynamic=False, backend=counter)
+        for sigma in (0.7, 0.3, 0.7):
+            compiled = model.velocity(at(plan, sigma), text)
+        assert gap(compiled, eager) < 1e-5
+        assert counter.frame_count == 1
         if rules == ISOLATED:
-            cache = model.prefill(plan.reference_only(), text)
             bare = plan.without_reference()
-            cached = model.velocity(at(bare), text, cache=cache)
+            for sigma in (0.3, 0.7):
+                cache = model.prefill(plan.reference_only(), text)
+                cached = model.velocity(at(bare, sigma), text, cache=cache)
             assert gap(cached, eager.target(at(plan))) < 1e-5
+            assert counter.frame_count == 3
 
 
 def test_the_transformer_cannot_run_without_its_rules() -> None:

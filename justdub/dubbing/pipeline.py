@@ -1,0 +1,351 @@
+"""Dub a clip: read, encode, denoise sound and picture together in one pass, decode, write.
+
+    >>> pipe = DubPipeline.from_pretrained("mini")
+    >>> dub = pipe("clip.mp4", prompt='The woman is speaking French, saying: "Bonjour"', seed=0)
+    >>> dub.save("dubbed.mp4")
+
+Letters: B batch, C channels, F/H/W frames/height/width, S samples, T audio latents, M mel bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from justdub import flow
+from justdub.backbone import checkpoint
+from justdub.dubbing.guidance import Guidance
+from justdub.dubbing.manifest import Manifest
+from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, free_prompt, standard_prompt
+from justdub.dubbing.sampler import Latents, sample
+from justdub.dubbing.settings import MAX_SECONDS, DubSettings
+from justdub.dubbing.size import check_size, working_size
+from justdub.errors import BadInputError, UsageError
+from justdub.lora import files as adapter_files
+from justdub.media import ClipInfo, FrameReader, check_output, probe, read_audio, write_clip
+from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
+
+# Called with (stage, done, in all); stages in order: read, encode, denoise, decode, write.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip at working size, padded to the model's grid.
+
+    Attributes:
+        frames_FHW3: uint8, 8k + 1 frames, the last ones repeating the clip's last frame.
+        audio_CS: float32 at the audio codec's rate, as long as the padded frames, silence at the end.
+    """
+
+    info: ClipInfo
+    size: tuple[int, int]
+    frames_FHW3: np.ndarray
+    audio_CS: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dub:
+    """A dubbed clip, decoded, cut to the source's exact length.
+
+    Attributes:
+        frames_FHW3: uint8 RGB at working size.
+        audio_CS: float32.
+        audio_rate: Hz.
+    """
+
+    frames_FHW3: np.ndarray
+    audio_CS: np.ndarray
+    audio_rate: int
+    source: Source
+    prompt: Prompt
+    manifest: Manifest
+
+    def save(self, path: str | Path, *, progress: Progress | None = None) -> Manifest:
+        """Write the clip at the source's size and rate, with its other streams, and the manifest ``PATH.json``."""
+        path, info = Path(path), self.source.info
+        check_output(path, inputs=[info.path])
+        with self.manifest.timed("write"):
+            report = write_clip(
+                path,
+                _in_windows(self.frames_FHW3, progress),
+                frame_rate=info.video.frame_rate,
+                size=(info.video.width, info.video.height),
+                sample_aspect=info.video.sample_aspect,
+                audio_CS=self.audio_CS,
+                audio_rate=self.audio_rate,
+                frames_total=len(self.frames_FHW3),
+                source=info,
+                language=self.prompt.language,
+            )
+        self.manifest.record_output(path, report)
+        self.manifest.write(Path(f"{path}.json"))
+        return self.manifest
+
+
+class DubPipeline:
+    """A backbone with its adapters, ready to dub."""
+
+    def __init__(self, backbone: checkpoint.Backbone) -> None:
+        self.backbone = backbone
+        self.adapters: dict[str, tuple[adapter_files.AdapterFile, float]] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path = checkpoint.BUNDLED, *, device: str = "auto", dtype: str = "auto"
+    ) -> DubPipeline:
+        """Load a backbone: `mini`, or a folder in diffusers layout."""
+        where = checkpoint.choose_device(device)
+        return cls(checkpoint.load(name, device=where, dtype=checkpoint.choose_dtype(dtype, where)))
+
+    @property
+    def _transformer(self) -> Any:
+        return self.backbone.transformer.module
+
+    # -- adapters -----------------------------------------------------------------------------------------------------
+
+    def load_adapter(self, path: str | Path | adapter_files.AdapterFile, strength: float = 1.0) -> str:
+        """Put an adapter beside those that are loaded already.
+
+        Returns:
+            The name it got (its file's name, numbered when taken).
+
+        Raises:
+            BadInputError: it does not fit the backbone, or its rules contradict those of another adapter.
+        """
+        adapter = path if isinstance(path, adapter_files.AdapterFile) else adapter_files.read(path)
+        rules = {file.rules for file, _ in self.adapters.values()} | {adapter.rules}
+        if len(rules - {None}) > 1:
+            raise BadInputError(
+                f"adapter {adapter.path} builds its sequences by other rules than {next(iter(self.adapters))}",
+                expected="adapters that share cross-modal rule, reference mode and positions",
+            )
+        stem = "".join(c if c.isalnum() else "_" for c in adapter.path.stem) or "adapter"
+        name, number = stem, 2
+        while name in self.adapters:
+            name, number = f"{stem}_{number}", number + 1
+        adapter_files.apply(self._transformer, adapter, name)
+        self.adapters[name] = (adapter, strength)
+        adapter_files.set_strengths(self._transformer, {n: s for n, (_, s) in self.adapters.items()})
+        return name
+
+    def unload_adapters(self) -> None:
+        """Take all adapters off; the backbone is what it was."""
+        if self.adapters:
+            self._transformer.unload_lora()
+            self.adapters.clear()
+
+    @property
+    def rules(self) -> SequenceRules:
+        """How sequences are built: as the adapters say, else as JUST-DUB-IT does."""
+        return next((file.rules for file, _ in self.adapters.values() if file.rules), SequenceRules())
+
+    # -- a dub --------------------------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        clip: str | Path | ClipInfo,
+        *,
+        prompt: str | Prompt | None = None,
+        text: str | None = None,
+        language: str | None = None,
+        speaker: str = DEFAULT_SPEAKER,
+        output: str | Path | None = None,
+        progress: Progress | None = None,
+        settings: DubSettings | None = None,
+        **overrides: Any,
+    ) -> Dub:
+        """Dub one clip.
+
+        Args:
+            clip: a video file of at most 20 s.
+            prompt: the whole prompt; or `text` and `language` (and `speaker`), from which it is built.
+            output: written there at once when given (otherwise `Dub.save`).
+            settings: all settings, or single ones as keyword arguments (seed=7, steps=20, ...).
+
+        Raises:
+            UsageError, BadInputError: found before anything heavy is done.
+        """
+        settings = replace(settings or DubSettings(), **overrides)
+        info = clip if isinstance(clip, ClipInfo) else probe(clip)
+        check_length(info)
+        prompt = choose_prompt(prompt, text, language, speaker)
+        if output is not None:
+            check_output(Path(output), inputs=[info.path])
+        report = progress or (lambda stage, done, total: None)
+        rules = self._rules(settings)
+        manifest = Manifest.start(self.backbone, self.adapters, info, prompt, settings, rules)
+
+        with manifest.timed("read"):
+            source = self._read(info, settings, rules, manifest, report)
+        with manifest.timed("encode"):
+            plan = self._encode(source, rules, report)
+        with manifest.timed("denoise"):
+            latents = self._denoise(plan, prompt, settings, manifest, report)
+        with manifest.timed("decode"):
+            frames, audio = self._decode(latents, source, report)
+        dub = Dub(frames, audio, self.backbone.audio_codec.output_rate, source, prompt, manifest)
+        if output is not None:
+            dub.save(output, progress=progress)
+        return dub
+
+    def _rules(self, settings: DubSettings) -> SequenceRules:
+        rules = self.rules
+        if settings.reference is not None:
+            rules = replace(rules, reference=settings.reference)
+        if settings.keep_first_frame is not None:
+            rules = replace(rules, keep_first_frame=settings.keep_first_frame)
+        return rules
+
+    def _read(
+        self, info: ClipInfo, settings: DubSettings, rules: SequenceRules, manifest: Manifest, report: Progress
+    ) -> Source:
+        multiple = self.backbone.video_codec.spatial_ratio * rules.reference_downscale
+        if settings.size is not None:
+            check_size(settings.size, multiple)
+            size = settings.size
+        else:
+            width, height = self.backbone.card.size
+            size = working_size(info.display_aspect, width * height, multiple)
+        if size != (info.video.width, info.video.height):
+            manifest.adjust(
+                f"worked on at {size[0]}x{size[1]} and scaled back to {info.video.width}x{info.video.height}"
+            )
+        padded = self.backbone.transformer.geometry.padded_frames(info.video.frames)
+        if padded != info.video.frames:
+            manifest.adjust(f"padded from {info.video.frames} to {padded} frames for the model, cut back after it")
+        reader = FrameReader(info, size=size)
+        frames = np.empty((padded, size[1], size[0], 3), dtype=np.uint8)
+        filled = 0
+        for chunk in reader:
+            frames[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+            report("read", filled, info.video.frames)
+        frames[filled:] = frames[filled - 1]
+        codec = self.backbone.audio_codec
+        audio = read_audio(
+            info,
+            rate=codec.sample_rate,
+            channels=codec.channels,
+            duration=Fraction(padded) / info.video.frame_rate,
+        )
+        # read_audio goes on past the last frame when the file does; the model is given silence there, as in training.
+        audio[:, round(info.duration * codec.sample_rate) :] = 0
+        if info.audio is None:
+            manifest.adjust("the clip has no sound: dubbed with a silent reference")
+        for note in (*info.notes, *reader.notes):
+            manifest.adjust(note)
+        return Source(info, size, frames, audio)
+
+    def _encode(self, source: Source, rules: SequenceRules, report: Progress) -> SequencePlan:
+        report("encode", 0, 2)
+        backbone, device = self.backbone, self.backbone.transformer.device
+        video_BCFHW = reference_BCFHW = backbone.video_codec.encode(source.frames_FHW3)
+        if rules.reference_downscale > 1:
+            reference_BCFHW = backbone.video_codec.encode(_shrink(source.frames_FHW3, rules.reference_downscale))
+        report("encode", 1, 2)
+        audio_BCTM = backbone.audio_codec.encode(source.audio_CS)
+        report("encode", 2, 2)
+        return plan_sequence(
+            # The target has the source's shape; of its values only a kept first frame is ever used.
+            video_target_BCFHW=video_BCFHW.to(device),
+            audio_target_BCTM=audio_BCTM.to(device),
+            video_reference_BCFHW=reference_BCFHW.to(device),
+            audio_reference_BCTM=audio_BCTM.to(device),
+            frame_rate=source.info.video.frame_rate,
+            geometry=backbone.transformer.geometry,
+            rules=rules,
+        )
+
+    def _denoise(
+        self, plan: SequencePlan, prompt: Prompt, settings: DubSettings, manifest: Manifest, report: Progress
+    ) -> Latents:
+        card = self.backbone.card
+        steps = settings.steps or card.steps
+        sigmas = flow.DISTILLED_STAGE_1 if settings.schedule == "distilled" else flow.schedule(steps)
+        guidance = Guidance(
+            text=card.guidance if settings.guidance is None else settings.guidance,
+            audio_text=card.audio_guidance if settings.audio_guidance is None else settings.audio_guidance,
+            reference=settings.reference_guidance,
+            audio_reference=settings.reference_guidance,
+            modality=settings.modality_guidance,
+            audio_modality=settings.modality_guidance,
+            stg=settings.stg,
+            audio_stg=settings.stg,
+            stg_blocks=card.stg_blocks,
+            rescale=settings.rescale,
+        )
+        negative = card.negative_prompt if settings.negative_prompt is None else settings.negative_prompt
+        latents, sampling = sample(
+            self.backbone.transformer,
+            plan,
+            text=self.backbone.text.encode(prompt.text),
+            negative_text=self.backbone.text.encode(negative),
+            table=guidance.table(),
+            sigmas=sigmas,
+            seed=settings.seed,
+            stg_blocks=card.stg_blocks,
+            rescale_share=settings.rescale,
+            use_cache=settings.cache,
+            on_step=lambda done, total: report("denoise", done, total),
+        )
+        manifest.record_sampling(plan, guidance, sigmas, negative, asdict(sampling))
+        return latents
+
+    def _decode(self, latents: Latents, source: Source, report: Progress) -> tuple[np.ndarray, np.ndarray]:
+        report("decode", 0, 2)
+        info, codec = source.info, self.backbone.audio_codec
+        frames = self.backbone.video_codec.decode(latents.video_BCFHW)[: info.video.frames].numpy()
+        report("decode", 1, 2)
+        audio = codec.decode(latents.audio_BCTM).numpy()
+        samples = round(info.duration * codec.output_rate)
+        audio = np.pad(audio[:, :samples], ((0, 0), (0, max(0, samples - audio.shape[1]))))
+        report("decode", 2, 2)
+        return frames, audio
+
+
+def choose_prompt(prompt: str | Prompt | None, text: str | None, language: str | None, speaker: str) -> Prompt:
+    """The prompt of a run from what was given: a whole prompt, or dialogue and language."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    if (prompt is None) == (text is None):
+        raise UsageError(
+            "neither a prompt nor a text" if prompt is None else "both a prompt and a text",
+            expected="--prompt PROMPT, or --text DIALOGUE --language LANGUAGE",
+        )
+    if prompt is not None:
+        return free_prompt(prompt)
+    if not language:
+        raise UsageError("--text without --language", expected="the language of the text, such as --language fr")
+    return standard_prompt(text or "", language, speaker)
+
+
+def check_length(info: ClipInfo) -> None:
+    """Refuse clips that are too long for one pass."""
+    if info.duration > MAX_SECONDS:
+        raise BadInputError(
+            f"{info.path} is {float(info.duration):.1f} s long",
+            expected=f"at most {MAX_SECONDS:.0f} s, what the model sees in one pass",
+            remedy=f"cut it first, for example: ffmpeg -i IN -t {MAX_SECONDS:.0f} OUT",
+        )
+
+
+def _shrink(frames_FHW3: np.ndarray, factor: int) -> Tensor:
+    """Average `factor` x `factor` pixels."""
+    frames_F3HW = torch.from_numpy(frames_FHW3).permute(0, 3, 1, 2).float()
+    return torch.nn.functional.avg_pool2d(frames_F3HW, factor).round_().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _in_windows(frames_FHW3: np.ndarray, progress: Progress | None, window: int = 32) -> Any:
+    for start in range(0, len(frames_FHW3), window):
+        chunk = frames_FHW3[start : start + window]
+        yield chunk
+        if progress:
+            progress("write", start + len(chunk), len(frames_FHW3))

@@ -1,0 +1,62 @@
+"""Every setting of a dub, with its default and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from justdub.errors import UsageError
+
+# Longest clip that is dubbed in one pass: LTX-2's positions end at 20 s.
+MAX_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class DubSettings:
+    """What a user can choose. None = the checkpoint's own default (its card) or the adapter's rule.
+
+    Attributes:
+        seed: of the noise; the same seed, settings and machine give the same file.
+        steps: model evaluations.
+        schedule: ``ltx2`` (shifted and stretched) or ``distilled`` (the 8 fixed sigmas of distilled checkpoints).
+        guidance, audio_guidance: classifier-free scales (1 = off).
+        reference_guidance: identity guidance (0 = off), both streams.
+        modality_guidance: 1 = off, both streams.
+        stg: spatio-temporal guidance (0 = off), both streams.
+        rescale: guidance rescale, 0 to 1.
+        negative_prompt: text of the pass without a prompt.
+        size: (width, height) to work at.
+        keep_first_frame: give the first frame as it is.
+        reference: ``bidirectional`` or ``isolated``; overrides the adapter.
+        cache: keep the keys and values of isolated references.
+    """
+
+    seed: int = 0
+    steps: int | None = None
+    schedule: str = "ltx2"
+    guidance: float | None = None
+    audio_guidance: float | None = None
+    reference_guidance: float = 0.0
+    modality_guidance: float = 1.0
+    stg: float = 0.0
+    rescale: float = 0.0
+    negative_prompt: str | None = None
+    size: tuple[int, int] | None = None
+    keep_first_frame: bool | None = None
+    reference: str | None = None
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise UsageError(f"{self.steps} steps", expected="1 to 1000")
+        if self.schedule not in ("ltx2", "distilled"):
+            raise UsageError(f"schedule {self.schedule!r}", expected="ltx2 or distilled")
+        if self.schedule == "distilled" and self.steps is not None:
+            raise UsageError(
+                "--steps with the distilled schedule", expected="its 8 fixed steps", remedy="leave one out"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed}", expected="0 to 2^63 - 1")
+        for name in ("guidance", "audio_guidance", "reference_guidance", "modality_guidance", "stg"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 100:
+                raise UsageError(f"{name.replace('_', ' ')} {value}", expected="0 to 100")

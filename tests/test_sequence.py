@@ -1,0 +1,157 @@
+"""Tokens, positions, roles and timesteps of the one builder."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import models
+import pytest
+import torch
+
+from justdub.errors import UsageError
+from justdub.sequence import (
+    Geometry,
+    SequenceRules,
+    audio_positions,
+    patchify_audio,
+    patchify_video,
+    unpatchify_audio,
+    unpatchify_video,
+    video_positions,
+)
+
+GEOMETRY = Geometry()
+
+
+def test_patchify_round_trips() -> None:
+    video, audio = torch.randn(2, 6, 3, 4, 5), torch.randn(2, 8, 7, 16)
+    assert torch.equal(unpatchify_video(patchify_video(video), (3, 4, 5)), video)
+    assert torch.equal(unpatchify_audio(patchify_audio(audio), 16), audio)
+    assert patchify_video(video).shape == (2, 60, 6)
+    assert patchify_audio(audio).shape == (2, 7, 128)
+
+
+def test_video_positions_are_seconds_and_pixels() -> None:
+    """Latent 0 covers frame [0, 1), latent k frames [8k - 7, 8k + 1)."""
+    bounds = video_positions((3, 2, 2), Fraction(25), GEOMETRY)
+    frames = (bounds[0] * 25).reshape(3, 4, 2)[:, 0]
+    assert torch.allclose(frames, torch.tensor([[0.0, 1], [1, 9], [9, 17]]), atol=1e-5)
+    assert bounds[1].reshape(3, 2, 2, 2)[0, :, 0].tolist() == [[0, 32], [32, 64]]
+    assert bounds[2].reshape(3, 2, 2, 2)[0, 0].tolist() == [[0, 32], [32, 64]]
+
+
+def test_positions_equal_the_transformers_own() -> None:
+    model = models.joint()
+    ours = video_positions((4, 3, 5), 30000 / 1001, model.geometry)
+    theirs = model.module.rope.prepare_video_coords(1, 4, 3, 5, torch.device("cpu"), fps=30000 / 1001)[0]
+    assert torch.equal(ours, theirs)
+    theirs = model.module.audio_rope.prepare_audio_coords(1, 9, torch.device("cpu"))[0]
+    assert torch.equal(audio_positions(9, model.geometry), theirs)
+
+
+def test_audio_positions_are_the_published_ones() -> None:
+    expected = torch.tensor([[0, 0.01], [0.01, 0.05], [0.05, 0.09], [0.09, 0.13]])
+    assert torch.allclose(audio_positions(4, GEOMETRY)[0], expected, atol=1e-7)
+
+
+def test_negative_audio_positions_end_one_gap_before_zero() -> None:
+    shared, negative = audio_positions(122, GEOMETRY), audio_positions(122, GEOMETRY, negative=True)
+    assert negative.max().item() == pytest.approx(-0.04)
+    assert torch.allclose(negative.diff(dim=1), shared.diff(dim=1), atol=1e-6)
+
+
+def test_positions_stay_float32_and_distinct_over_twenty_seconds() -> None:
+    """bfloat16 positions lose a fifth of them (FACTS of the reference code)."""
+    times = audio_positions(501, GEOMETRY)[0].mean(-1)
+    assert times.dtype == torch.float32
+    assert times.unique().numel() == 501
+
+
+@pytest.mark.parametrize(
+    ("frames", "latents", "padded"), [(1, 1, 1), (2, 2, 9), (9, 2, 9), (10, 3, 17), (250, 33, 257)]
+)
+def test_the_grid(frames: int, latents: int, padded: int) -> None:
+    assert GEOMETRY.latent_frames(frames) == latents
+    assert GEOMETRY.padded_frames(frames) == padded
+
+
+def test_a_plan_holds_reference_then_target() -> None:
+    model = models.joint()
+    plan = models.plan(model, batch=2)
+    layout = plan.layout
+    assert (layout.video.reference, layout.video.target, layout.audio.reference, layout.audio.target) == (12, 12, 7, 7)
+    sigma_B = torch.tensor([0.3, 0.8])
+    sequence = plan.at(plan.video.clean_BNC * 0 + 5, plan.audio.clean_BNC * 0 + 6, sigma_B, sigma_B / 2)
+    assert torch.equal(sequence.video.tokens_BNC[:, :12], plan.video.reference_BRC)
+    assert (sequence.video.tokens_BNC[:, 12:] == 5).all()
+    assert (sequence.video.timesteps_BN[:, :12] == 0).all()
+    assert torch.equal(sequence.video.timesteps_BN[:, 12:], sigma_B[:, None].expand(-1, 12))
+    assert torch.equal(sequence.audio.timesteps_BN[:, 7:], (sigma_B / 2)[:, None].expand(-1, 7))
+    positions = sequence.video.positions_BDN2
+    assert torch.equal(positions[:, :, :12], positions[:, :, 12:])
+
+
+def test_kept_first_frame_is_clean_per_sample() -> None:
+    model = models.joint()
+    target = torch.randn(2, 6, 3, 2, 2)
+    plan = models.plan(model, batch=2, video_target_BCFHW=target)
+    from justdub.sequence import plan_sequence
+
+    kept = plan_sequence(
+        video_target_BCFHW=target,
+        audio_target_BCTM=torch.zeros(2, 2, 7, 4),
+        video_reference_BCFHW=None,
+        audio_reference_BCTM=None,
+        frame_rate=25,
+        geometry=model.geometry,
+        rules=plan.rules,
+        keep_first_frame_B=torch.tensor([True, False]),
+    )
+    one_B = torch.ones(2)
+    sequence = kept.at(torch.zeros_like(kept.video.clean_BNC), torch.zeros(2, 7, 8), one_B, one_B)
+    assert torch.equal(sequence.video.tokens_BNC[0, :4], kept.video.clean_BNC[0, :4])
+    assert (sequence.video.tokens_BNC[0, 4:] == 0).all()
+    assert (sequence.video.tokens_BNC[1] == 0).all()
+    assert sequence.video.timesteps_BN[:, [0, 4]].tolist() == [[0, 1], [1, 1]]
+
+
+def test_downscaled_reference_covers_the_targets_pixels() -> None:
+    model = models.joint()
+    rules = SequenceRules(reference_downscale=2)
+    small = torch.randn(1, 6, 3, 1, 1)
+    plan = models.plan(model, rules, video_reference_BCFHW=small)
+    bounds = plan.video.positions_BDN2[0]
+    assert plan.layout.video.reference == 3
+    assert bounds[1:, :3].amin().item() == 0
+    assert bounds[1:, :3].amax().item() == bounds[1:, 3:].amax().item() == 64
+
+
+def test_without_reference_keeps_the_target_as_it_is() -> None:
+    model = models.joint()
+    plan = models.plan(model)
+    bare = plan.without_reference()
+    assert bare.layout.video.reference == bare.layout.audio.reference == 0
+    assert torch.equal(bare.video.positions_BDN2, plan.video.positions_BDN2[:, :, 12:])
+    assert plan.has_reference
+    assert not bare.has_reference
+
+
+def test_mismatched_parts_are_refused() -> None:
+    model = models.joint()
+    with pytest.raises(UsageError, match="video reference"):
+        models.plan(model, video_reference_BCFHW=torch.randn(1, 5, 3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"cross_modal": "some"},
+        {"reference": "both"},
+        {"audio_positions": "bf16"},
+        {"reference_downscale": 0},
+        {"reference": "isolated", "cross_modal": "full"},
+    ],
+)
+def test_contradictory_rules_are_refused(rules: dict) -> None:
+    with pytest.raises(UsageError):
+        SequenceRules(**rules)
