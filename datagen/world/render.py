@@ -9,6 +9,7 @@ Legend: B clips, F frames, N = B x F, H = W = size, P pixels of a window.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from datagen.world.motion import Track
 from datagen.world.shapes import over, pack, ramp, unpack
 
 
-_CACHED = 65_000  # pixels of a CPU's working set: seven frames at 96 x 96
+_TOGETHER = 4  # clips that a CPU draws in one go
 
 
 @dataclass(frozen=True)
@@ -63,30 +64,38 @@ def render(
     if size % 16:
         raise ValueError(f"size {size}: must be divisible by 16")
     device = torch.device(device)
-    step = 1 if device.type == "cpu" else len(drawings)
+    step = _TOGETHER if device.type == "cpu" else max(1, len(drawings))
     with torch.inference_mode():
-        parts = [_draw(drawings[i : i + step], size, device, lips) for i in range(0, len(drawings), step)]
-    frames = torch.cat([frames for frames, _ in parts]) if len(parts) > 1 else parts[0][0]
-    return Picture(frames, torch.cat([mask for _, mask in parts]) if lips else None)
+        shape = (len(drawings), len(drawings[0].mouth_FC) if drawings else 0, size, size)
+        frames = torch.empty(*shape, 3, dtype=torch.uint8, device=device)
+        masks = torch.empty(shape, dtype=torch.bool, device=device) if lips else None
+        for first in range(0, len(drawings), step):
+            part = slice(first, first + step)
+            _draw(drawings[part], size, frames[part], None if masks is None else masks[part])
+    return Picture(frames, masks)
 
 
-def _draw(drawings: Sequence[Drawing], size: int, device: torch.device, lips: bool) -> tuple[Tensor, Tensor | None]:
+def _draw(drawings: Sequence[Drawing], size: int, frames: Tensor, lips: Tensor | None) -> None:
+    """Draw into `frames` (B, F, H, W, 3) and `lips` (B, F, H, W)."""
+    device = frames.device
     faces, scenes = [d.face for d in drawings], [d.scene for d in drawings]
     count = len(drawings[0].mouth_FC)
     pose = np.stack([d.track.pose_F5 for d in drawings])
     yaw_B = _tensor(np.array([d.track.pose_F5[:, 4].mean() for d in drawings]), device)
     below, texture, stretch = background(faces, scenes, size, device), head(faces, scenes, yaw_B, size), _stretch(drawings)
-    step = count if device.type != "cpu" else max(1, _CACHED // (size * size))
     canvas = torch.empty(len(drawings), count, size, size, dtype=torch.int32, device=device)
-    for first in range(0, count, step):
-        part = slice(first, first + step)
-        canvas[:, part] = _move_heads(below, texture, pose[:, part], stretch[:, part], size)
+    clips, step = (1, max(1, ft.CACHED // (size * size))) if device.type == "cpu" else (len(drawings), count)
+    for clip, first in itertools.product(range(0, len(drawings), clips), range(0, count, step)):
+        one, part = slice(clip, clip + clips), slice(first, first + step)
+        canvas[one, part] = _move_heads(below[one], texture[one], pose[one, part], stretch[one, part], size)
     flat = canvas.reshape(len(drawings) * count, size * size)
     _eyes(flat, drawings, pose, size)
-    mask = _mouths(flat, drawings, pose, size, lips)
+    mask = _mouths(flat, drawings, pose, size, lips is not None)
     _occluders(flat, drawings, size)
-    frames = unpack(canvas)
-    return frames, None if mask is None else mask.reshape(canvas.shape)
+    for index in range(len(drawings)):
+        unpack(canvas[index], frames[index])
+    if lips is not None:
+        lips.copy_(mask.reshape(canvas.shape))
 
 
 def _tensor(values: np.ndarray, device: torch.device) -> Tensor:
@@ -144,18 +153,6 @@ def _place(
     return index
 
 
-def _grid(corner, centre, pose, shape, size, device):
-    roll = np.stack((np.cos(pose[:, 2]), np.sin(pose[:, 2])), 1)
-    return ft.window_grid(
-        _tensor(corner, device),
-        _tensor(centre, device),
-        _tensor(roll, device),
-        _tensor(pose[:, 3], device),
-        shape,
-        96 / size,
-    )
-
-
 def _stripes(corner_N2, centre_N2, pose_N5, shape, size, edges_of, colours_NE4, device) -> tuple[Tensor, Tensor]:
     """Windows whose columns are stripes: `edges_of(u)` gives the edges' heights (`features`)."""
     pixel = 96 / size
@@ -194,38 +191,46 @@ def _eyes(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, si
     }  # fmt: skip
     gap = each(lambda d: d.face.eye_gap)
     colours = each(lambda d: ft.eye_colours(*(np.array(c) for c in (d.face.skin, d.face.eye, d.face.hair))))
-    for side in (-1.0, 1.0):
-        centre = ft.feature_centre(pose, side * gap, ft.EYES_AT)
-        corner, shape = _windows(centre - (0, ft.EYE_RISE), ft.EYE_WINDOW, size)
-        one = eye | {"side": np.full(len(pose), side)}
-        pixels, _ = _stripes(
-            corner, centre, pose, shape, size, lambda u, one=one: ft.eye_edges(u, one), colours, flat_NP.device
-        )
-        _place(flat_NP, corner, shape, size, pixels)
+    # Both eyes of a frame at once: windows of left eyes first, then those of right ones.
+    both = {name: np.tile(value, 2) for name, value in eye.items()} | {"side": np.repeat((-1.0, 1.0), len(pose))}
+    centre = np.concatenate([ft.feature_centre(pose, side * gap, ft.EYES_AT) for side in (-1.0, 1.0)])
+    corner, shape = _windows(centre - (0, ft.EYE_RISE), ft.EYE_WINDOW, size)
+    pixels, _ = _stripes(
+        corner, centre, np.tile(pose, (2, 1)), shape, size, lambda u: ft.eye_edges(u, both), np.tile(colours, (2, 1, 1)),
+        flat_NP.device,
+    )  # fmt: skip
+    for half in (slice(0, len(pose)), slice(len(pose), None)):
+        _place(flat_NP, corner[half], shape, size, pixels[half])
 
 
 def _occluders(flat_NP: Tensor, drawings: Sequence[Drawing], size: int) -> None:
-    """A hand that rises beside the face, or a pole that passes: only in the clips that have one."""
-    device, count = flat_NP.device, len(drawings[0].mouth_FC)
-    for index, drawing in enumerate(drawings):
+    """A hand that rises beside the face, or a pole that passes: drawn once, then moved by whole pixels."""
+    device, count, pixel = flat_NP.device, len(drawings[0].mouth_FC), 96 / size
+    for number, drawing in enumerate(drawings):
         scene = drawing.scene
         if scene.occluder == "none":
             continue
-        frames = flat_NP[index * count : (index + 1) * count]
+        frames = flat_NP[number * count : (number + 1) * count]
         share = np.linspace(0, 1, count)[:, None]
         if scene.occluder == "hand":  # up, stay a while, down again
             share = np.clip(1.6 * np.sin(np.pi * share), 0, 1)
         place = np.array(scene.occluder_from) * (1 - share) + np.array(scene.occluder_to) * share
-        pose = np.zeros((count, 5))
-        pose[:, 2], pose[:, 3] = scene.occluder_angle, 1.0
-        colour = torch.tensor(drawing.face.skin, device=device) * 0.93
-        corner, window = np.zeros((count, 2)), (size, size)
+        height, width = (52, 44) if scene.occluder == "hand" else (2 * 96, 70)
+        h, w = height * size // 96, width * size // 96
+        y = ((torch.arange(h, device=device) + 0.5) * pixel - height / 2).reshape(-1, 1)
+        x = ((torch.arange(w, device=device) + 0.5) * pixel - width / 2).reshape(1, -1)
+        c, s = float(np.cos(scene.occluder_angle)), float(np.sin(scene.occluder_angle))
+        u, v = c * x + s * y, c * y - s * x
         if scene.occluder == "hand":
-            corner, window = _windows(place - (0, 4), (40, 50), size)
-        x, y = _grid(corner, place, pose, window, size, device)
-        if scene.occluder == "hand":
-            cover = ft.draw_hand(x, y, 96 / size)
+            cover, colour = ft.draw_hand(u, v + 4.0, pixel), [0.93 * part for part in drawing.face.skin]
         else:
-            cover, colour = ramp(4.5 - x.abs(), 96 / size), torch.tensor((0.25, 0.22, 0.2), device=device)
-        red, green, blue = (cover * colour[k] for k in range(3))
-        _place(frames, corner, window, size, pack(red, green, blue, cover))
+            cover, colour = ramp(4.5 - u.abs(), pixel), (0.25, 0.22, 0.20)
+        cover[:, 0], cover[:, -1], cover[0], cover[-1] = 0.0, 0.0, 0.0, 0.0
+        texture = pack(*(cover * part for part in colour), cover)
+        start = np.floor(place / pixel - np.array((w, h)) / 2 + 0.5).astype(np.int64)
+        column, row = (
+            torch.from_numpy(np.clip(np.arange(size) - start[:, k : k + 1], 0, last)).to(device)
+            for k, last in ((0, w - 1), (1, h - 1))
+        )
+        top = texture.reshape(-1).take(row[:, :, None] * w + column[:, None, :])
+        frames.copy_(over(top.reshape(count, -1), frames))

@@ -4,7 +4,8 @@ Only additions, multiplications, divisions, square roots, minima and maxima are 
 exact in IEEE arithmetic, hence a clip's bytes do not depend on the batch it is drawn in (fused or transcendental kernels may
 differ between the vector body and the tail of an array).
 
-Packed pixels are int32 with R, G, B, A from the lowest byte up, colours premultiplied by alpha.
+Packed pixels are int32 with R, G, B from the lowest byte up, premultiplied by alpha; the top byte holds what shines through,
+127 (all) .. 0 (nothing), so that compositing needs neither an inversion nor an unsigned shift.
 """
 
 from __future__ import annotations
@@ -35,35 +36,29 @@ def paint(canvas: Tensor, coverage: Tensor, colour: Tensor) -> None:
 
 
 def pack(red: Tensor, green: Tensor, blue: Tensor, alpha: Tensor) -> Tensor:
-    """Premultiplied channels 0..1 -> int32 pixels."""
-    r, g, b, a = (channel.mul(255.0).add_(0.5).to(torch.int32) for channel in (red, green, blue, alpha))
-    return (
-        g.bitwise_left_shift_(8)
-        .bitwise_or_(r)
-        .bitwise_or_(b.bitwise_left_shift_(16))
-        .bitwise_or_(a.bitwise_left_shift_(24))
-    )
+    """Premultiplied channels 0..1 -> packed pixels."""
+    r, g, b = (channel.mul(255.0).add_(0.5).to(torch.int32) for channel in (red, green, blue))
+    through = alpha.mul(-127.0).add_(127.5).to(torch.int32)
+    return r.bitwise_or_(g.mul_(1 << 8)).bitwise_or_(b.mul_(1 << 16)).bitwise_or_(through.mul_(1 << 24))
 
 
 def over(top: Tensor, below: Tensor) -> Tensor:
-    """Packed `top` over opaque packed `below` (same shape or broadcast); the result's alpha byte is undefined."""
-    keep = (top >> 24).bitwise_and_(255)
-    keep = keep.neg_().add_(255)
-    keep.add_(keep >> 7)  # 0..256
-    red_blue = ((below & 0xFF00FF) * keep).bitwise_right_shift_(8).bitwise_and_(0xFF00FF)
-    green = ((below & 0x00FF00) * keep).bitwise_right_shift_(8).bitwise_and_(0x00FF00)
+    """Packed `top` over opaque packed `below` (same shape or broadcast): opaque packed pixels."""
+    keep = top >> 24
+    keep.add_(keep >> 6)  # 0..128
+    red_blue = ((below & 0xFF00FF) * keep).bitwise_right_shift_(7).bitwise_and_(0xFF00FF)
+    green = keep.mul_(below & 0x00FF00).bitwise_right_shift_(7).bitwise_and_(0x00FF00)
     return red_blue.add_(green).add_(top & 0xFFFFFF)
 
 
-def unpack(pixels: Tensor) -> Tensor:
-    """Packed (..., W), W divisible by 4 -> uint8 (..., W, 3): four pixels become three words, cheaper than a strided copy."""
+def unpack(pixels: Tensor, out: Tensor) -> None:
+    """Packed (..., W), W divisible by 4, into uint8 (..., W, 3): four pixels become three words, which beats a strided copy."""
     quad = pixels.reshape(*pixels.shape[:-1], -1, 4)
     a, b, c, d = (quad[..., k] for k in range(4))
-    words = torch.empty(*quad.shape[:-1], 3, dtype=torch.int32, device=pixels.device)
+    words = out.reshape(*quad.shape[:-1], 12).view(torch.int32)
     words[..., 0] = (a & 0xFFFFFF).bitwise_or_(b << 24)
     words[..., 1] = (b >> 8).bitwise_and_(0xFFFF).bitwise_or_(c << 16)
-    words[..., 2] = (c >> 16).bitwise_and_(0xFF).bitwise_or_((d & 0xFFFFFF) << 8)
-    return words.view(torch.uint8).reshape(*pixels.shape, 3)
+    words[..., 2] = (c >> 16).bitwise_and_(0xFF).bitwise_or_(d << 8)
 
 
 def average(a: Tensor, b: Tensor) -> Tensor:
