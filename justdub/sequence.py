@@ -268,9 +268,7 @@ class StreamPlan:
 
     def without_reference(self) -> StreamPlan:
         count = self.reference_BRC.shape[1]
-        return replace(
-            self, reference_BRC=self.reference_BRC[:, :0], positions_BDN2=self.positions_BDN2[:, :, count:]
-        )
+        return replace(self, reference_BRC=self.reference_BRC[:, :0], positions_BDN2=self.positions_BDN2[:, :, count:])
 
     def reference_only(self) -> StreamPlan:
         count = self.reference_BRC.shape[1]

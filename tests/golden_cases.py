@@ -15,7 +15,6 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 

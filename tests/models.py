@@ -79,9 +79,7 @@ def plan(
     made = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     if not reference:
         made |= {"video_reference_BCFHW": None, "audio_reference_BCTM": None}
-    return plan_sequence(
-        **(made | tensors), frame_rate=Fraction(25), geometry=model.geometry, rules=rules
-    )
+    return plan_sequence(**(made | tensors), frame_rate=Fraction(25), geometry=model.geometry, rules=rules)
 
 
 @cache

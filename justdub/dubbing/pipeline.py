@@ -23,11 +23,11 @@ from justdub import flow
 from justdub.backbone import checkpoint
 from justdub.dubbing.guidance import Guidance
 from justdub.dubbing.manifest import Manifest
-from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, free_prompt, standard_prompt
+from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, choose_prompt
 from justdub.dubbing.sampler import Latents, sample
-from justdub.dubbing.settings import MAX_SECONDS, DubSettings
+from justdub.dubbing.settings import DubSettings, check_length
 from justdub.dubbing.size import check_size, working_size
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import BadInputError
 from justdub.lora import files as adapter_files
 from justdub.media import ClipInfo, FrameReader, check_output, probe, read_audio, write_clip
 from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
@@ -309,32 +309,6 @@ class DubPipeline:
         audio = np.pad(audio[:, :samples], ((0, 0), (0, max(0, samples - audio.shape[1]))))
         report("decode", 2, 2)
         return frames, audio
-
-
-def choose_prompt(prompt: str | Prompt | None, text: str | None, language: str | None, speaker: str) -> Prompt:
-    """The prompt of a run from what was given: a whole prompt, or dialogue and language."""
-    if isinstance(prompt, Prompt):
-        return prompt
-    if (prompt is None) == (text is None):
-        raise UsageError(
-            "neither a prompt nor a text" if prompt is None else "both a prompt and a text",
-            expected="--prompt PROMPT, or --text DIALOGUE --language LANGUAGE",
-        )
-    if prompt is not None:
-        return free_prompt(prompt)
-    if not language:
-        raise UsageError("--text without --language", expected="the language of the text, such as --language fr")
-    return standard_prompt(text or "", language, speaker)
-
-
-def check_length(info: ClipInfo) -> None:
-    """Refuse clips that are too long for one pass."""
-    if info.duration > MAX_SECONDS:
-        raise BadInputError(
-            f"{info.path} is {float(info.duration):.1f} s long",
-            expected=f"at most {MAX_SECONDS:.0f} s, what the model sees in one pass",
-            remedy=f"cut it first, for example: ffmpeg -i IN -t {MAX_SECONDS:.0f} OUT",
-        )
 
 
 def _shrink(frames_FHW3: np.ndarray, factor: int) -> Tensor:

@@ -28,7 +28,9 @@ LANGUAGES: dict[str, tuple[str, str]] = {
     "zh": ("Mandarin Chinese", "zho"),
 }
 DEFAULT_SPEAKER = "The person"
-_QUOTED = re.compile(r"\"[^\"]*\w[^\"]*\"|(?<!\w)'[^']*\w.*'(?!\w)|“[^”]*\w[^”]*”|«[^»]*\w[^»]*»|„[^“”]*\w[^“”]*[“”]", re.DOTALL)
+_QUOTED = re.compile(
+    r"\"[^\"]*\w[^\"]*\"|(?<!\w)'[^']*\w.*'(?!\w)|“[^”]*\w[^”]*”|«[^»]*\w[^»]*»|„[^“”]*\w[^“”]*[“”]", re.DOTALL
+)
 _SPEAKING = re.compile(r"\bspeaking\s+(\w+(?:\s\w+)?)\b", re.IGNORECASE)
 
 
@@ -96,3 +98,19 @@ def free_prompt(prompt: str) -> Prompt:
             except UsageError:
                 continue
     return Prompt(text, tag, _QUOTED.search(text) is not None)
+
+
+def choose_prompt(prompt: str | Prompt | None, text: str | None, language: str | None, speaker: str) -> Prompt:
+    """The prompt of a run from what was given: a whole prompt, or dialogue and language."""
+    if isinstance(prompt, Prompt):
+        return prompt
+    if (prompt is None) == (text is None):
+        raise UsageError(
+            "neither a prompt nor a text" if prompt is None else "both a prompt and a text",
+            expected="--prompt PROMPT, or --text DIALOGUE --language LANGUAGE",
+        )
+    if prompt is not None:
+        return free_prompt(prompt)
+    if not language:
+        raise UsageError("--text without --language", expected="the language of the text, such as --language fr")
+    return standard_prompt(text or "", language, speaker)

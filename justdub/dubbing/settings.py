@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from justdub.errors import UsageError
+from justdub.errors import BadInputError, UsageError
 
 # Longest clip that is dubbed in one pass: LTX-2's positions end at 20 s.
 MAX_SECONDS = 20.0
@@ -60,3 +61,13 @@ class DubSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 100:
                 raise UsageError(f"{name.replace('_', ' ')} {value}", expected="0 to 100")
+
+
+def check_length(info: Any) -> None:
+    """Refuse clips that are too long for one pass."""
+    if info.duration > MAX_SECONDS:
+        raise BadInputError(
+            f"{info.path} is {float(info.duration):.1f} s long",
+            expected=f"at most {MAX_SECONDS:.0f} s, what the model sees in one pass",
+            remedy=f"cut it first, for example: ffmpeg -i IN -t {MAX_SECONDS:.0f} OUT",
+        )

@@ -67,17 +67,6 @@ class AdapterFile:
         return max(f.rank for f in self.modules.values())
 
 
-def parse_reference(text: str) -> tuple[Path, float]:
-    """``PATH[:STRENGTH]`` as the command line takes it. A colon belongs to the path unless a number follows it."""
-    head, colon, tail = text.rpartition(":")
-    if colon and head:
-        try:
-            return Path(head), float(tail)
-        except ValueError:
-            pass
-    return Path(text), 1.0
-
-
 def read(path: str | Path) -> AdapterFile:
     """Read an adapter without trusting it.
 

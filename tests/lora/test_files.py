@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from justdub.errors import BadInputError, MissingError
 from justdub.lora import files
 from justdub.lora.files import Factors
+from justdub.lora.reference import parse_reference
 from justdub.sequence import SequenceRules
 
 MODULES = ("transformer_blocks.0.attn1.to_q", "transformer_blocks.1.audio_to_video_attn.to_out.0",
@@ -145,5 +146,5 @@ def test_a_refused_adapter_leaves_the_model_untouched(tmp_path: Path) -> None:
     ],
 )
 def test_path_and_strength(text: str, expected: tuple[str, float]) -> None:
-    path, strength = files.parse_reference(text)
+    path, strength = parse_reference(text)
     assert (str(path), strength) == expected
