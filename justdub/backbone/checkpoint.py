@@ -22,7 +22,7 @@ from justdub.errors import BadInputError, MissingError, UsageError
 
 BUNDLED = "mini"
 COMPONENTS = ("transformer", "vae", "audio_vae", "vocoder", "text_encoder", "tokenizer", "connectors", "scheduler")
-FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 4096
+FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def find(name: str | Path) -> Path:
 def fingerprint(folder: Path) -> str:
     """Identity of a checkpoint's weights without reading them all (16 hex digits).
 
-    A digest of every config and, of every safetensors file, its size, its header and 64 blocks of 4 KiB spread evenly.
+    A digest of every config and, of every safetensors file, its size, its header and 64 blocks of 64 KiB spread evenly
+    (a file below 4 MiB is read whole).
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

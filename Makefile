@@ -1,0 +1,30 @@
+# `make demo` dubs the bundled example clip, `make test` runs the tests. Both make their own virtual environment.
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+CLIP   := justdub/examples/clip.mp4
+PROMPT := The woman is speaking French, saying: "Bonjour, je suis très heureuse de vous voir."
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.installed
+	@mkdir -p demo
+	$(PY) infer.py --input $(CLIP) --prompt '$(PROMPT)' --output demo/dubbed.mp4
+	@echo "The dubbed clip is demo/dubbed.mp4, its record demo/dubbed.mp4.json; the source is $(CLIP)."
+
+test: $(VENV)/.installed-test
+	$(PY) -m ruff check .
+	$(PY) -m pytest
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,101 @@
+"""Finding and loading backbones; what is wrong with a folder is said in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import models
+import pytest
+import torch
+
+from justdub.backbone import checkpoint
+from justdub.backbone.checkpoint import Card
+from justdub.errors import BadInputError, MissingError, UsageError
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(models.mini_folder(), tmp_path / "copy"))
+
+
+def test_the_bundled_backbone_loads_frozen() -> None:
+    backbone = checkpoint.load()
+    assert backbone.card.size == (96, 96)
+    modules = [getattr(backbone.pipeline, c) for c in ("transformer", "vae", "audio_vae", "vocoder", "connectors")]
+    assert not any(p.requires_grad for m in modules for p in m.parameters())
+    assert not any(m.training for m in modules)
+    assert backbone.card.notice, "an untrained backbone must say so"
+
+
+def test_a_folder_without_a_card_gets_the_defaults_of_the_family(copy: Path) -> None:
+    (copy / "justdub.json").unlink()
+    backbone = checkpoint.load(copy)
+    assert backbone.card == Card(name="copy")
+
+
+def test_fingerprint_follows_the_weights_and_not_the_card(copy: Path) -> None:
+    before = checkpoint.fingerprint(copy)
+    assert before == checkpoint.fingerprint(models.mini_folder())
+    (copy / "justdub.json").write_text("{}")
+    assert checkpoint.fingerprint(copy) == before
+    weights = copy / "vae" / "diffusion_pytorch_model.safetensors"
+    blob = bytearray(weights.read_bytes())
+    blob[len(blob) // 3] ^= 1
+    weights.write_bytes(blob)
+    assert checkpoint.fingerprint(copy) != before
+
+
+def test_missing_and_broken_folders(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no backbone at"):
+        checkpoint.load(tmp_path / "nowhere")
+    with pytest.raises(MissingError, match="hf download"):
+        checkpoint.load("Lightricks/LTX-2")
+    (tmp_path / "file.safetensors").write_bytes(b"")
+    with pytest.raises(BadInputError, match="is a file"):
+        checkpoint.load(tmp_path / "file.safetensors")
+    with pytest.raises(BadInputError, match=r"no model_index\.json"):
+        checkpoint.load(tmp_path)
+    shutil.rmtree(copy / "vocoder")
+    with pytest.raises(MissingError, match="has no vocoder"):
+        checkpoint.load(copy)
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder"])
+def test_a_truncated_weight_file(copy: Path, part: str) -> None:
+    (weights,) = (copy / part).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises((BadInputError, MissingError)) as caught:
+        checkpoint.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_not_opened(copy: Path) -> None:
+    (weights,) = (copy / "vae").glob("*.safetensors")
+    weights.unlink()
+    torch.save({"x": torch.zeros(1)}, copy / "vae" / "diffusion_pytorch_model.bin")
+    with pytest.raises((BadInputError, MissingError)):
+        checkpoint.load(copy)
+
+
+def test_a_card_with_a_typo(copy: Path) -> None:
+    (copy / "justdub.json").write_text(json.dumps({"nmae": "x"}))
+    with pytest.raises(BadInputError, match="unknown key 'nmae'"):
+        checkpoint.load(copy)
+    (copy / "justdub.json").write_text("{")
+    with pytest.raises(BadInputError, match="not JSON"):
+        checkpoint.load(copy)
+
+
+def test_devices_and_dtypes() -> None:
+    assert checkpoint.choose_dtype("auto", torch.device("cpu")) == torch.float32
+    assert checkpoint.choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+    with pytest.raises(UsageError):
+        checkpoint.choose_dtype("int3", torch.device("cpu"))
+    assert checkpoint.choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(MissingError):
+        checkpoint.choose_device("warp")
+    if not torch.cuda.is_available():
+        with pytest.raises(MissingError):
+            checkpoint.choose_device("cuda")
