@@ -1,0 +1,131 @@
+"""Reading timestamps without decoding: what a probe may know of a long file in a short time.
+
+The scan reads packets up to `SCAN_PACKETS` video packets or `SCAN_BYTES`, then jumps to the last seconds. An mp4's
+sample table is in memory anyway, so there the whole file is judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+SCAN_PACKETS = 6000  # four minutes at 25 fps
+SCAN_BYTES = 256 << 20
+TAIL_SECONDS = 8
+_REORDER = 32  # packets whose order is still open where the scan breaks off
+
+
+@dataclass
+class Scan:
+    """Timestamps found in a file.
+
+    Attributes:
+        times: sorted presentation times of the video frames scanned, in ticks of the video stream.
+        complete: the whole file was scanned.
+        last: presentation time of the last video frame, in ticks.
+        end: `last` plus the length of that frame, in ticks (0 extra where the file does not say).
+        starts, ends: first and last presentation instant of each audio and video stream, in seconds.
+        cut: how the file was found to be truncated, or None.
+    """
+
+    times: list[int] = field(default_factory=list)
+    complete: bool = True
+    last: int = 0
+    end: int = 0
+    starts: dict[int, Fraction] = field(default_factory=dict)
+    ends: dict[int, Fraction] = field(default_factory=dict)
+    cut: str | None = None
+
+
+def scan_packets(container, video, path: Path) -> Scan:
+    """Scan the packets of an open PyAV container. It must be at its start; its position is lost."""
+    scan = Scan()
+    streams = [stream for stream in container.streams if stream.type in ("video", "audio")]
+    broken = _read(scan, container, streams, video, stop=SCAN_PACKETS)
+    if not scan.complete:
+        scan.times = sorted(scan.times)[:-_REORDER]
+        broken = _read_tail(scan, container, streams, video)
+    scan.times.sort()
+    scan.cut = _index_cut(video, path) or _table_cut(scan, video) or _duration_cut(scan, container)
+    if scan.cut is None and broken and scan.complete:
+        scan.cut = "its packets stop with an error"
+    return scan
+
+
+def _read(scan: Scan, container, streams, video, *, stop: int | None) -> bool:
+    """Add packets to the scan; returns True if reading broke off with an error."""
+    import av
+
+    size = 0
+    try:
+        for packet in container.demux(streams):
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None or packet.is_discard:
+                continue
+            size += packet.size
+            _note(scan, packet, stamp, is_video=packet.stream_index == video.index, keep=stop is not None)
+            if stop is not None and (len(scan.times) >= stop or size >= SCAN_BYTES):
+                scan.complete = False
+                return False
+    except av.FFmpegError:
+        return True
+    return False
+
+
+def _note(scan: Scan, packet, stamp: int, *, is_video: bool, keep: bool) -> None:
+    index, base = packet.stream_index, packet.time_base
+    start, end = stamp * base, (stamp + (packet.duration or 0)) * base
+    scan.starts[index] = min(start, scan.starts.get(index, start))
+    scan.ends[index] = max(end, scan.ends.get(index, end))
+    if not is_video:
+        return
+    if keep:
+        scan.times.append(stamp)
+    scan.last = max(stamp, scan.last)
+    scan.end = max(stamp + (packet.duration or 0), scan.end)
+
+
+def _read_tail(scan: Scan, container, streams, video) -> bool:
+    import av
+
+    if container.duration is None:
+        return _read(scan, container, streams, video, stop=None)
+    target = (container.start_time or 0) + container.duration - TAIL_SECONDS * 1_000_000
+    try:
+        container.seek(max(target, 0))
+    except av.FFmpegError:
+        pass  # not seekable: read on from here
+    return _read(scan, container, streams, video, stop=None)
+
+
+def _index_cut(video, path: Path) -> str | None:
+    """An mp4's sample table points past the end of the file."""
+    entries = getattr(video, "index_entries", None)  # PyAV >= 15
+    if not entries:
+        return None
+    last = max((entry.pos + entry.size for entry in entries), default=0)
+    have = path.stat().st_size
+    if last <= have:
+        return None
+    return f"its index points to byte {last} but the file has {have} bytes"
+
+
+def _table_cut(scan: Scan, video) -> str | None:
+    if scan.complete and video.frames and len(scan.times) < video.frames * 0.98 - 2:
+        return f"its header promises {video.frames} frames but only {len(scan.times)} are there"
+    return None
+
+
+def _duration_cut(scan: Scan, container) -> str | None:
+    """The header's duration goes well past the last packet (Matroska and others that write it at the start)."""
+    if container.duration is None or not scan.ends:
+        return None
+    found = max(scan.ends.values()) - min(scan.starts.values())
+    promised = Fraction(container.duration, 1_000_000)
+    slack = max(Fraction(1, 4), min(Fraction(2), promised / 20))
+    if any(stream.type == "subtitle" for stream in container.streams):
+        slack = max(slack, min(Fraction(15), promised / 4))  # a last cue may stay on screen after the picture ends
+    if promised - found <= slack:
+        return None
+    return f"its header promises {float(promised):.1f} s but the data ends after {float(found):.1f} s"
