@@ -1,7 +1,8 @@
-"""The prompt of a clip, in the standard form `The woman is speaking French, saying: "..."`, true of what is drawn and heard.
+"""The prompt of a clip, in the standard form `The woman is speaking French, saying: "..."`, true of what is drawn and
+heard.
 
-A third of the captions are that bare form; the others add, each at random, the speaker's looks, the scene and the ambience;
-style words stand in half of all captions.
+A third of the captions are that bare form; the others add, each at random, the speaker's looks, the scene and the
+ambience; style words stand in half of all captions.
 """
 
 from __future__ import annotations

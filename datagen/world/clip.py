@@ -35,8 +35,8 @@ class Take:
     """A plan performed: the sound and what there is to draw.
 
     Attributes:
-        samples: float32 (S,), full scale 1. phonemes: of the sentence, clip time. laughter: phonemes of a laugh after it.
-        caption: the prompt. drawing: all the renderer needs; its `mouth_FC` are the mouth's true parameters.
+        samples: float32 (S,), full scale 1. phonemes: of the sentence, clip time. laughter: phonemes of a laugh after
+        it. caption: the prompt. drawing: all the renderer needs; its `mouth_FC` are the mouth's true parameters.
         mouth: lip opening and width in pixels of a 96-pixel frame, box as fractions of the frame.
     """
 
@@ -51,7 +51,8 @@ class Take:
 
 @dataclass(frozen=True)
 class WorldClip:
-    """A take with its picture: frames uint8 (F, H, W, 3), box_F4 = x0, y0, x1, y1 of the lips in pixels of these frames."""
+    """A take with its picture: frames uint8 (F, H, W, 3), box_F4 = x0, y0, x1, y1 of the lips in pixels of these
+    frames."""
 
     take: Take
     frames: np.ndarray
@@ -70,10 +71,12 @@ class WorldClip:
         take, plan = self.take, self.take.plan
         face = take.drawing.face
         return {
-            "split": plan.split, "index": plan.index, "half": plan.half, "caption": take.caption, "language": plan.language,
+            "split": plan.split, "index": plan.index, "half": plan.half, "caption": take.caption,
+            "language": plan.language,
             "text": plan.text, "meaning": plan.meaning.key, "style": plan.style, "intensity": plan.intensity,
             "scene_type": plan.scene_type, "tint_style": plan.tint_style, "voice": plan.voice, "face": plan.face,
-            "gender": face.kind.gender, "age": face.kind.age, "ambience": plan.ambience, "occluder": plan.scene.occluder,
+            "gender": face.kind.gender, "age": face.kind.age, "ambience": plan.ambience,
+            "occluder": plan.scene.occluder,
             "phonemes": [(round(p.start, 4), round(p.end, 4), p.ipa) for p in take.phonemes],
             "laughter": [(round(p.start, 4), round(p.end, 4), p.ipa) for p in take.laughter],
             "mouth_channels": list(visemes.CHANNELS), "mouth": take.drawing.mouth_FC.round(4).tolist(),
@@ -84,7 +87,8 @@ class WorldClip:
 
 @dataclass(frozen=True)
 class WorldBatch:
-    """Clips drawn together: frames uint8 (B, F, H, W, 3), samples (B, S), box_BF4 in pixels, lips (B, F, H, W) or None."""
+    """Clips drawn together: frames uint8 (B, F, H, W, 3), samples (B, S), box_BF4 in pixels, lips (B, F, H, W) or
+    None."""
 
     takes: tuple[Take, ...]
     frames: torch.Tensor

@@ -1,7 +1,7 @@
 """Face identities and the scene around them: what the renderer draws and what captions may truthfully say.
 
-Lengths are in units of 1/96 of the frame's side; the face's own coordinates have their origin at its centre, x to the right
-of the picture and y down. Colours are RGB 0..1.
+Lengths are in units of 1/96 of the frame's side; the face's own coordinates have their origin at its centre, x to the
+right of the picture and y down. Colours are RGB 0..1.
 """
 
 from __future__ import annotations
@@ -26,13 +26,25 @@ SKINS = (
     (0.40, 0.26, 0.18),
 )
 HAIR_COLOURS = {
-    "black": (0.08, 0.07, 0.08), "brown": (0.32, 0.19, 0.10), "blond": (0.87, 0.70, 0.36), "red": (0.66, 0.26, 0.10),
-    "grey": (0.66, 0.66, 0.68), "white": (0.93, 0.93, 0.92), "blue": (0.16, 0.30, 0.72), "green": (0.12, 0.48, 0.26),
-}  # fmt: skip
+    "black": (0.08, 0.07, 0.08),
+    "brown": (0.32, 0.19, 0.10),
+    "blond": (0.87, 0.70, 0.36),
+    "red": (0.66, 0.26, 0.10),
+    "grey": (0.66, 0.66, 0.68),
+    "white": (0.93, 0.93, 0.92),
+    "blue": (0.16, 0.30, 0.72),
+    "green": (0.12, 0.48, 0.26),
+}
 CLOTHES = {
-    "red": (0.80, 0.13, 0.15), "blue": (0.13, 0.30, 0.80), "green": (0.13, 0.58, 0.28), "yellow": (0.95, 0.80, 0.16),
-    "white": (0.94, 0.94, 0.93), "black": (0.10, 0.10, 0.12), "purple": (0.48, 0.20, 0.62), "orange": (0.95, 0.50, 0.12),
-}  # fmt: skip
+    "red": (0.80, 0.13, 0.15),
+    "blue": (0.13, 0.30, 0.80),
+    "green": (0.13, 0.58, 0.28),
+    "yellow": (0.95, 0.80, 0.16),
+    "white": (0.94, 0.94, 0.93),
+    "black": (0.10, 0.10, 0.12),
+    "purple": (0.48, 0.20, 0.62),
+    "orange": (0.95, 0.50, 0.12),
+}
 EYES = ((0.30, 0.18, 0.10), (0.20, 0.42, 0.75), (0.22, 0.52, 0.30), (0.42, 0.44, 0.48), (0.10, 0.08, 0.08))
 HAIR_CUTS = ("bald", "short", "parted", "curly", "bob", "long")
 BEARDS = ("none", "stubble", "moustache", "goatee", "full beard")
@@ -41,7 +53,8 @@ HATS = ("none", "cap", "beanie")
 
 @dataclass(frozen=True)
 class Face:
-    """One face, the same in every clip. Sizes in units; `lip` is a colour; words (hair, beard, ...) as in the lists above."""
+    """One face, the same in every clip. Sizes in units; `lip` is a colour; words (hair, beard, ...) as in the lists
+    above."""
 
     number: int
     kind: Kind
@@ -123,20 +136,37 @@ def face(number: int) -> Face:
     )
     young = 1.0 if child else 0.0
     return Face(
-        number=number, kind=kind, skin=skin, hair=_mix(HAIR_COLOURS[hair_word], (0.4, 0.3, 0.2), rng.uniform(0, 0.12)),
-        hair_word=hair_word, cut=cut, beard=beard, glasses=bool(rng.uniform() < 0.25),
-        hat=_pick(rng, HATS, (8, 1, 1)), hat_colour=CLOTHES[_pick(rng, tuple(CLOTHES))],
-        earrings=bool(woman and rng.uniform() < 0.4), eye=_pick(rng, EYES), lip=lip,
-        half_width=rng.uniform(28.0, 31.5) + young, chin=rng.uniform(35.5, 39.0) - 2.5 * young - 0.8 * woman,
+        number=number,
+        kind=kind,
+        skin=skin,
+        hair=_mix(HAIR_COLOURS[hair_word], (0.4, 0.3, 0.2), rng.uniform(0, 0.12)),
+        hair_word=hair_word,
+        cut=cut,
+        beard=beard,
+        glasses=bool(rng.uniform() < 0.25),
+        hat=_pick(rng, HATS, (8, 1, 1)),
+        hat_colour=CLOTHES[_pick(rng, tuple(CLOTHES))],
+        earrings=bool(woman and rng.uniform() < 0.4),
+        eye=_pick(rng, EYES),
+        lip=lip,
+        half_width=rng.uniform(28.0, 31.5) + young,
+        chin=rng.uniform(35.5, 39.0) - 2.5 * young - 0.8 * woman,
         jaw_taper=rng.uniform(0.14, 0.26) if woman else rng.uniform(0.04, 0.18),
-        eye_gap=rng.uniform(11.8, 13.6), eye_width=rng.uniform(5.4, 6.6) + 0.8 * young,
-        eye_height=rng.uniform(3.4, 4.5) + 0.9 * young, brow_width=rng.uniform(6.2, 7.8),
-        brow_thick=rng.uniform(0.7, 1.2) if woman or child else rng.uniform(1.1, 1.8), nose=rng.uniform(3.0, 5.2) - 0.8 * young,
-        mouth_half_width=rng.uniform(13.8, 16.2) - 0.6 * young, lip_upper=rng.uniform(2.0, 3.2) + 0.4 * woman,
-        lip_lower=rng.uniform(2.8, 4.2) + 0.5 * woman, hairline=rng.uniform(-27.0, -21.5) - 3.0 * elder * (not woman),
-        hair_slope=rng.uniform(-0.35, 0.35), hair_curve=rng.uniform(0.008, 0.022),
-        wrinkles=rng.uniform(0.6, 1.0) if elder else 0.0, lashes=1.0 if woman else 0.0,
-    )  # fmt: skip
+        eye_gap=rng.uniform(11.8, 13.6),
+        eye_width=rng.uniform(5.4, 6.6) + 0.8 * young,
+        eye_height=rng.uniform(3.4, 4.5) + 0.9 * young,
+        brow_width=rng.uniform(6.2, 7.8),
+        brow_thick=rng.uniform(0.7, 1.2) if woman or child else rng.uniform(1.1, 1.8),
+        nose=rng.uniform(3.0, 5.2) - 0.8 * young,
+        mouth_half_width=rng.uniform(13.8, 16.2) - 0.6 * young,
+        lip_upper=rng.uniform(2.0, 3.2) + 0.4 * woman,
+        lip_lower=rng.uniform(2.8, 4.2) + 0.5 * woman,
+        hairline=rng.uniform(-27.0, -21.5) - 3.0 * elder * (not woman),
+        hair_slope=rng.uniform(-0.35, 0.35),
+        hair_curve=rng.uniform(0.008, 0.022),
+        wrinkles=rng.uniform(0.6, 1.0) if elder else 0.0,
+        lashes=1.0 if woman else 0.0,
+    )
 
 
 def scene(rng: np.random.Generator, tint: tuple[float, float, float]) -> Scene:
@@ -155,8 +185,16 @@ def scene(rng: np.random.Generator, tint: tuple[float, float, float]) -> Scene:
         begin, end = (48 - side * rng.uniform(30, 70), 48.0), (48 + side * rng.uniform(30, 70), 48.0)
     return Scene(
         top=colorsys.hls_to_rgb(hue, lightness, saturation),
-        bottom=colorsys.hls_to_rgb((hue + rng.uniform(-0.06, 0.06)) % 1, float(np.clip(lightness + step, 0.05, 0.95)), saturation),
-        pattern=_pick(rng, PATTERNS), pattern_at=(rng.uniform(8, 88), rng.uniform(8, 60)), clothes=CLOTHES[word],
-        clothes_word=word, light=(rng.uniform(-0.16, 0.16), rng.uniform(-0.14, 0.04)), occluder=hidden,
-        occluder_from=begin, occluder_to=end, occluder_angle=rng.uniform(-0.3, 0.3),
-    )  # fmt: skip
+        bottom=colorsys.hls_to_rgb(
+            (hue + rng.uniform(-0.06, 0.06)) % 1, float(np.clip(lightness + step, 0.05, 0.95)), saturation
+        ),
+        pattern=_pick(rng, PATTERNS),
+        pattern_at=(rng.uniform(8, 88), rng.uniform(8, 60)),
+        clothes=CLOTHES[word],
+        clothes_word=word,
+        light=(rng.uniform(-0.16, 0.16), rng.uniform(-0.14, 0.04)),
+        occluder=hidden,
+        occluder_from=begin,
+        occluder_to=end,
+        occluder_angle=rng.uniform(-0.3, 0.3),
+    )

@@ -1,9 +1,10 @@
 """The parts of a face that move: mouth, eyes and brows, drawn in small windows that follow the head.
 
-Every column of such a window is a stack of stripes (skin, upper lip, teeth, dark, tongue, lower lip, skin), so a window is
-described by the heights of its edges per column, and drawn by adding up one ramp per edge times the change of colour there:
-exact box-filtered anti-aliasing in y; in x edges are averaged over `SUB` positions. A head's roll shears a window (columns
-stay vertical). Edges are computed here in numpy (float64), so the truth handed out is what is drawn.
+Every column of such a window is a stack of stripes (skin, upper lip, teeth, dark, tongue, lower lip, skin), so a
+window is described by the heights of its edges per column, and drawn by adding up one ramp per edge times the change
+of colour there: exact box-filtered anti-aliasing in y; in x edges are averaged over `SUB` positions. A head's roll
+shears a window (columns stay vertical). Edges are computed here in numpy (float64), so the truth handed out is what
+is drawn.
 
 N = clips x frames; E edges, w columns, h rows; units of 1/96 frame; face coordinates as in `faces`.
 """
@@ -39,8 +40,8 @@ class MouthShape:
     """Mouth geometry in units of the face (before the head's scale): (F, len(GEOMETRY)), and what judges want to know.
 
     Attributes:
-        opening_F, width_F: gap between the lips and distance of the corners, pixels of a 96-pixel frame (scale included).
-        box_F4: x0, y0, x1, y1 of the lips' outer bounds as a fraction of the frame.
+        opening_F, width_F: gap between the lips and distance of the corners, pixels of a 96-pixel frame (scale
+        included). box_F4: x0, y0, x1, y1 of the lips' outer bounds as a fraction of the frame.
     """
 
     geometry_FG: np.ndarray
@@ -123,9 +124,9 @@ def _changes(stripes: list) -> np.ndarray:
 def eye_edges(u: np.ndarray, eye: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Heights (N, w, 3) of the eleven edges of an eye with its brow.
 
-    From above: brow's top and bottom; lashes | white | iris | pupil | iris | white | skin (7 edges); a glint's top, bottom.
-    `eye` holds (N,): side (-1 left, 1 right), width, height, lid (0..1.4), gaze_x, gaze_y, inner and outer (raise of the
-    brow), brow_width, brow_thick, lashes.
+    From above: brow's top and bottom; lashes | white | iris | pupil | iris | white | skin (7 edges); a glint's top,
+    bottom. `eye` holds (N,): side (-1 left, 1 right), width, height, lid (0..1.4), gaze_x, gaze_y, inner and outer
+    (raise of the brow), brow_width, brow_thick, lashes.
     """
     n = {name: value[:, None, None] for name, value in eye.items()}
     arch, lid = 1.0 - np.minimum((u / n["width"]) ** 2, 1.0), n["height"] * n["lid"]
@@ -159,19 +160,16 @@ def draw_stripes(edges_NEw: Tensor, colours_NE4: Tensor, height: int) -> tuple[T
     A pixel row r covers r .. r + 1; an edge at height e changes it by clamp(r + 1 - e, 0, 1).
     """
     count, edges, width = edges_NEw.shape
-    row = torch.arange(1, height + 1, device=edges_NEw.device, dtype=torch.float32).reshape(1, -1, 1)
+    row = torch.arange(1, height + 1, device=edges_NEw.device, dtype=torch.float32).reshape(1, 1, -1, 1)
     pixels = torch.empty(count, height, width, dtype=torch.int32, device=edges_NEw.device)
     cover = torch.empty(count, height, width, device=edges_NEw.device)
-    step = count if edges_NEw.is_cuda else max(1, CACHED // (4 * height * width))
+    colour_N4E = colours_NE4.mT.contiguous()
+    step = count if edges_NEw.is_cuda else max(1, 2 * CACHED // (edges * height * width))
     for first in range(0, count, step):
         part = slice(first, first + step)
-        edge_NEw, colour_NE4 = edges_NEw[part], colours_NE4[part]
-        total = None
-        for e in range(edges):
-            ramp = (row - edge_NEw[:, e, None, :]).clamp_(0.0, 1.0)
-            change = ramp[:, None] * colour_NE4[:, e, :, None, None]
-            total = change if total is None else total.add_(change)
-        red, green, blue, alpha = total.clamp_(0.0, 1.0).unbind(1)
+        ramp = (row - edges_NEw[part, :, None, :]).clamp_(0.0, 1.0)
+        total = torch.bmm(colour_N4E[part], ramp.flatten(2)).clamp_(0.0, 1.0).unflatten(2, (height, width))
+        red, green, blue, alpha = total.unbind(1)
         cover[part] = alpha
         pixels[part] = pack(red, green, blue, alpha)
     return pixels, cover

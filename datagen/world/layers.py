@@ -1,7 +1,7 @@
 """What stands still in a clip: the background with the shoulders, and the head as a texture that frames then move.
 
-B clips; units of 1/96 frame. The head texture covers face coordinates -50..50 both ways, drawn at 1.5 samples per pixel and
-doubled by interpolation, so that a nearest-neighbour look-up misplaces nothing by more than 1/6 pixel.
+B clips; units of 1/96 frame. The head texture covers face coordinates -50..50 both ways, drawn at 1.5 samples per
+pixel and doubled by interpolation, so that a nearest-neighbour look-up misplaces nothing by more than 1/6 pixel.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def background(face_list: list, scene_list: list, size: int, device: torch.devic
 
 
 def head(face_list: list, scene_list: list, yaw_B: Tensor, size: int) -> Tensor:
-    """(B, T, T) packed texture of the heads without eyes, brows and mouth; T = 3 samples per pixel over 2 * REACH units."""
+    """(B, T, T) packed texture of the heads without eyes, brows and mouth; T = 3 samples per pixel over 2 * REACH
+    units."""
     device, density = yaw_B.device, 1.5 * size / 96
     side, pixel = round(2 * REACH * density), 96.0 / size
     at = (torch.arange(side, dtype=torch.float32, device=device) + 0.5) / density - REACH
@@ -211,7 +212,6 @@ class _HeadPainter:
 
     def details(self) -> None:
         f, yaw = self.f, self.yaw
-        area, x, y = self.area(-36, 36, -30, 30)
         for sign in (-1.0, 1.0):
             cheek, cx, cy = self.area(*sorted((sign * 6, sign * 30)), 0, 18)
             paint(

@@ -54,14 +54,18 @@ def draw(rng: np.random.Generator, duration: float) -> Motion:
         at += rng.uniform(0.9, 3.2)
     count = 1 + int(rng.integers(0, 3))
     gaze = np.column_stack(
-        (np.sort(np.r_[-1.0, rng.uniform(0.2, duration, count - 1)]), rng.uniform(-1, 1, (count, 2)))
+        (np.sort(np.r_[-1.0, rng.uniform(0.1 * duration, duration, count - 1)]), rng.uniform(-1, 1, (count, 2)))
     )
     turned = rng.uniform() < 0.3
     return Motion(
-        centre=(48 + rng.uniform(-4, 4), 50 + rng.uniform(-2.5, 2.5)), scale=rng.uniform(0.9, 1.0),
-        tilt=rng.uniform(-0.12, 0.12), yaw=(rng.uniform(0.5, 0.9) if turned else rng.uniform(0, 0.35)) * rng.choice((-1, 1)),
-        sway=waves, blinks=tuple(blinks), gaze=gaze,
-    )  # fmt: skip
+        centre=(48 + rng.uniform(-4, 4), 50 + rng.uniform(-2.5, 2.5)),
+        scale=rng.uniform(0.9, 1.0),
+        tilt=rng.uniform(-0.12, 0.12),
+        yaw=(rng.uniform(0.5, 0.9) if turned else rng.uniform(0, 0.35)) * rng.choice((-1, 1)),
+        sway=waves,
+        blinks=tuple(blinks),
+        gaze=gaze,
+    )
 
 
 def sample(motion: Motion, times_F: np.ndarray, *, bob: float = 1.0) -> Track:

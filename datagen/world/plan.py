@@ -1,13 +1,13 @@
 """Everything that is decided about a clip before it is spoken and drawn: who, what, how, where.
 
-All choices come from one generator seeded by (world seed, split, index). Voice, face, phrase, language, style, scene type and
-motion are drawn independently of each other, save that one person has one gender and age, and two deliberate agreements of
-70 %: the background's tint with the style, and words of feeling (in 30 % of the phrases) with the style.
+All choices come from one generator seeded by (world seed, split, index). Voice, face, phrase, language, style, scene
+type and motion are drawn independently of each other, save that one person has one gender and age, and two deliberate
+agreements of 70 %: the background's tint with the style, and words of feeling (in 30 % of the phrases) with the style.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,8 +26,8 @@ class ClipPlan:
     """One clip, undone.
 
     Attributes:
-        style, intensity: of the delivery (`styles`); scene_type: dialogue (the face speaks), narration (somebody off screen
-            speaks, the face keeps silent), monologue (the face's inner voice, lips closed).
+        style, intensity: of the delivery (`styles`). scene_type: dialogue (the face speaks), narration (somebody off
+            screen speaks, the face keeps silent), monologue (the face's inner voice, lips closed).
         voice, face: numbers (`voices.voice`, `faces.face`); tint_style: whose tint the background has.
         pause: a comma between the halves of the sentence; onset: 0..1, where in the free time speech starts.
         laughs: laughter follows if there is room (dialogue only); ambience: a key of `sounds.AMBIENCES` or "".
@@ -78,19 +78,32 @@ def draw(seed: int, split: str, index: int, duration: float, *, limit: int | Non
     pause = bool(rng.uniform() < 0.25)
     ambience = list(AMBIENCES)[int(rng.integers(len(AMBIENCES)))] if rng.uniform() < 0.15 else ""
     return ClipPlan(
-        seed=seed, split=split, index=index, half=0, language=language, meaning=meaning,
-        text=meaning.text(language, heard.gender, pause=pause), style=style.name, intensity=intensity, scene_type=scene_type,
-        voice=splits.draw(split, heard, splits.VOICES, rng.uniform()), face=splits.draw(split, shown, splits.FACES, rng.uniform()),
-        tint_style=tint_style, scene=faces.scene(rng, styles.STYLES[tint_style].tint), motion=motion.draw(rng, duration),
-        pause=pause, onset=float(rng.uniform()), laughs=bool(scene_type == "dialogue" and rng.uniform() < 0.06),
-        ambience=ambience, ambience_level=float(rng.uniform(-24, -12)), noise=int(rng.integers(2**31)),
-    )  # fmt: skip
+        seed=seed,
+        split=split,
+        index=index,
+        half=0,
+        language=language,
+        meaning=meaning,
+        text=meaning.text(language, heard.gender, pause=pause),
+        style=style.name,
+        intensity=intensity,
+        scene_type=scene_type,
+        voice=splits.draw(split, heard, splits.VOICES, rng.uniform()),
+        face=splits.draw(split, shown, splits.FACES, rng.uniform()),
+        tint_style=tint_style,
+        scene=faces.scene(rng, styles.STYLES[tint_style].tint),
+        motion=motion.draw(rng, duration),
+        pause=pause,
+        onset=float(rng.uniform()),
+        laughs=bool(scene_type == "dialogue" and rng.uniform() < 0.06),
+        ambience=ambience,
+        ambience_level=float(rng.uniform(-24, -12)),
+        noise=int(rng.integers(2**31)),
+    )
 
 
 def translate(plan: ClipPlan, gender: str) -> ClipPlan:
     """The other half of a pair: same person, picture and style, the sentence in another language at another onset."""
-    from dataclasses import replace
-
     rng = _generator(plan.seed, plan.split, plan.index, 1)
     others = [language for language in LANGUAGES if language != plan.language]
     language = others[int(rng.integers(len(others)))]

@@ -1,8 +1,8 @@
 """Draws batches of talking heads: 96 x 96 by default, any size divisible by 16, on any torch device.
 
-Per clip, once: a background and a head texture (`layers`). Per frame: the texture is looked up under the head's pose (the
-part below the mouth stretches as the jaw drops), composited over the background, and small windows with mouth and eyes are
-drawn on top (`features`). On a CPU clips go through the frame stage one by one, which keeps the work in cache.
+Per clip, once: a background and a head texture (`layers`). Per frame: the texture is looked up under the head's pose
+(the part below the mouth stretches as the jaw drops), composited over the background, and small windows with mouth
+and eyes are drawn on top (`features`). A CPU works in pieces that fit its cache, an accelerator on all clips at once.
 
 Legend: B clips, F frames, N = B x F, H = W = size, P pixels of a window.
 """
@@ -21,8 +21,7 @@ from datagen.world import features as ft
 from datagen.world.faces import Face, Scene
 from datagen.world.layers import REACH, background, head
 from datagen.world.motion import Track
-from datagen.world.shapes import over, pack, ramp, unpack
-
+from datagen.world.shapes import over, pack, ramp
 
 _TOGETHER = 4  # clips that a CPU draws in one go
 
@@ -51,7 +50,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Picture:
-    """frames (B, F, H, W, 3) uint8 and, if asked for, lips (B, F, H, W) bool: lips and all they enclose."""
+    """frames (B, F, H, W, 3) uint8 and, if asked for, lips (B, F, H, W) bool: lips and all they enclose.
+
+    `frames` is a view of four-byte pixels (packing them to three bytes costs as much as drawing the mouths): use
+    `reshape`, or `contiguous()` before `view`.
+    """
 
     frames: Tensor
     lips: Tensor | None
@@ -60,40 +63,40 @@ class Picture:
 def render(
     drawings: Sequence[Drawing], *, size: int = 96, device: str | torch.device = "cpu", lips: bool = False
 ) -> Picture:
-    """Draw a batch; all drawings must have the same number of frames. The bytes of a clip do not depend on its batch."""
+    """Draw a batch; all drawings must have the same number of frames. The bytes of a clip do not depend on its
+    batch."""
     if size % 16:
         raise ValueError(f"size {size}: must be divisible by 16")
     device = torch.device(device)
     step = _TOGETHER if device.type == "cpu" else max(1, len(drawings))
     with torch.inference_mode():
         shape = (len(drawings), len(drawings[0].mouth_FC) if drawings else 0, size, size)
-        frames = torch.empty(*shape, 3, dtype=torch.uint8, device=device)
+        canvas = torch.empty(shape, dtype=torch.int32, device=device)
         masks = torch.empty(shape, dtype=torch.bool, device=device) if lips else None
         for first in range(0, len(drawings), step):
             part = slice(first, first + step)
-            _draw(drawings[part], size, frames[part], None if masks is None else masks[part])
+            _draw(drawings[part], size, canvas[part], None if masks is None else masks[part])
+        frames = canvas.view(torch.uint8).reshape(*shape, 4)[..., :3]
     return Picture(frames, masks)
 
 
-def _draw(drawings: Sequence[Drawing], size: int, frames: Tensor, lips: Tensor | None) -> None:
-    """Draw into `frames` (B, F, H, W, 3) and `lips` (B, F, H, W)."""
-    device = frames.device
+def _draw(drawings: Sequence[Drawing], size: int, canvas: Tensor, lips: Tensor | None) -> None:
+    """Draw into `canvas` (B, F, H, W) packed and `lips` (B, F, H, W)."""
+    device = canvas.device
     faces, scenes = [d.face for d in drawings], [d.scene for d in drawings]
     count = len(drawings[0].mouth_FC)
     pose = np.stack([d.track.pose_F5 for d in drawings])
     yaw_B = _tensor(np.array([d.track.pose_F5[:, 4].mean() for d in drawings]), device)
-    below, texture, stretch = background(faces, scenes, size, device), head(faces, scenes, yaw_B, size), _stretch(drawings)
-    canvas = torch.empty(len(drawings), count, size, size, dtype=torch.int32, device=device)
+    below, texture = background(faces, scenes, size, device), head(faces, scenes, yaw_B, size)
+    aim, bits = _aim(pose, _stretch(drawings), texture.shape[-1], size, device)
     clips, step = (1, max(1, ft.CACHED // (size * size))) if device.type == "cpu" else (len(drawings), count)
     for clip, first in itertools.product(range(0, len(drawings), clips), range(0, count, step)):
         one, part = slice(clip, clip + clips), slice(first, first + step)
-        canvas[one, part] = _move_heads(below[one], texture[one], pose[one, part], stretch[one, part], size)
+        canvas[one, part] = _move_heads(below[one], texture[one], aim[:, one, part], bits)
     flat = canvas.reshape(len(drawings) * count, size * size)
     _eyes(flat, drawings, pose, size)
     mask = _mouths(flat, drawings, pose, size, lips is not None)
     _occluders(flat, drawings, size)
-    for index in range(len(drawings)):
-        unpack(canvas[index], frames[index])
     if lips is not None:
         lips.copy_(mask.reshape(canvas.shape))
 
@@ -107,26 +110,36 @@ def _stretch(drawings: Sequence[Drawing]) -> np.ndarray:
     return np.stack([1 + 0.24 * d.mouth_FC[:, 0] for d in drawings])
 
 
-def _move_heads(
-    below_BHW: Tensor, texture_BTT: Tensor, pose_BF5: np.ndarray, stretch_BF: np.ndarray, size: int
-) -> Tensor:
-    """The head textures under each frame's pose, over the backgrounds: (B, F, H, W) packed."""
-    device, side = below_BHW.device, texture_BTT.shape[-1]
+def _aim(
+    pose_BF5: np.ndarray, stretch_BF: np.ndarray, side: int, size: int, device: torch.device
+) -> tuple[Tensor, int]:
+    """Where each pixel looks in a head texture of `side`, as a column part plus a row part.
+
+    Returns (6, B, F, size) int16: u from x, u from y, v from x, v from y, and the two parts of v below the mouth,
+    where the texture is read more slowly so that the chin moves down; and the number of fractional bits. 16-bit fixed
+    point is three times faster than float32 on a CPU, and the same on every device.
+    """
     density = side / (2 * REACH)
+    bits = int(np.log2(32767 / (150 * density)))
     cx, cy, roll, scale, _ = np.moveaxis(pose_BF5, -1, 0)
-    cos, sin = np.cos(roll) / scale * density, np.sin(roll) / scale * density
+    cosine, sine = (part[..., None] / scale[..., None] * density for part in (np.cos(roll), np.sin(roll)))
     at = (np.arange(size) + 0.5) * 96 / size
     dx, dy = at - cx[..., None], at - cy[..., None]
-    origin = REACH * density - 0.5  # look-ups round to the nearest sample; samples lie at multiples of 1 / density
-    u_x, u_y = _tensor(cos[..., None] * dx + origin, device), _tensor(sin[..., None] * dy, device)
-    v_x, v_y = _tensor(-sin[..., None] * dx, device), _tensor(cos[..., None] * dy + origin, device)
-    u = (u_x[:, :, None, :] + u_y[:, :, :, None]).clamp_(0, side - 1).to(torch.int32)
-    v = v_x[:, :, None, :] + v_y[:, :, :, None]
-    # Below the mouth the texture is read more slowly: the chin moves down.
-    mouth = (ft.MOUTH_AT[1] + REACH) * density - 0.5
-    slow = _tensor(1 / stretch_BF, device)[:, :, None]
-    v_low = (v_x * slow)[:, :, None, :] + (v_y * slow + mouth * (1 - slow))[:, :, :, None]
-    index = torch.minimum(v, v_low, out=v).clamp_(0, side - 1).to(torch.int32).mul_(side).add_(u)
+    origin = REACH * density - 0.5  # samples lie at multiples of 1 / density; a look-up takes the nearest
+    slow, mouth = 1 / stretch_BF[..., None], (ft.MOUTH_AT[1] + REACH) * density - 0.5
+    v_x, v_y = -sine * dx, cosine * dy + origin
+    parts = np.stack((cosine * dx + origin, sine * dy, v_x, v_y, v_x * slow, v_y * slow + mouth * (1 - slow)))
+    return torch.from_numpy(np.rint(parts * 2**bits).astype(np.int16)).to(device), bits
+
+
+def _move_heads(below_BHW: Tensor, texture_BTT: Tensor, aim: Tensor, bits: int) -> Tensor:
+    """The head textures as each frame sees them (`_aim`), over the backgrounds: (B, F, H, W) packed."""
+    device, side = below_BHW.device, texture_BTT.shape[-1]
+    u, v, low = (x[:, :, None, :] + y[:, :, :, None] for x, y in (aim[0:2], aim[2:4], aim[4:6]))
+    limit = (side << bits) - 1
+    u = u.clamp_(0, limit).bitwise_right_shift_(bits).to(torch.int32)
+    v = torch.minimum(v, low, out=v).clamp_(0, limit).bitwise_right_shift_(bits)
+    index = v.to(torch.int32).mul_(side).add_(u)
     if len(texture_BTT) > 1:
         index += (torch.arange(len(texture_BTT), device=device, dtype=torch.int32) * side * side).reshape(-1, 1, 1, 1)
     top = texture_BTT.reshape(-1).index_select(0, index.reshape(-1)).reshape(index.shape)
@@ -164,9 +177,11 @@ def _stripes(corner_N2, centre_N2, pose_N5, shape, size, edges_of, colours_NE4, 
 def _mouths(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, size: int, lips: bool) -> Tensor | None:
     pose, count = pose_BF5.reshape(-1, 5), pose_BF5.shape[1]
     geometry = np.concatenate([d.mouth().geometry_FG for d in drawings])
-    colours = np.stack([ft.mouth_colours(np.array(d.face.skin), np.array(d.face.lip)) for d in drawings]).repeat(count, 0)
+    colours = np.stack([ft.mouth_colours(np.array(d.face.skin), np.array(d.face.lip)) for d in drawings]).repeat(
+        count, 0
+    )
     centre = ft.feature_centre(pose, *ft.MOUTH_AT)
-    corner, shape = _windows(centre + (0, ft.MOUTH_DROP), ft.MOUTH_WINDOW, size)
+    corner, shape = _windows(centre + np.array((0, ft.MOUTH_DROP)), ft.MOUTH_WINDOW, size)
     pixels, whole = _stripes(
         corner, centre, pose, shape, size, lambda u: ft.mouth_edges(u, geometry), colours, flat_NP.device
     )
@@ -184,8 +199,10 @@ def _eyes(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, si
 
     gaze = np.concatenate([d.track.gaze_F2 for d in drawings])
     eye = {
-        "lid": np.concatenate([d.track.lids_F * (1 + d.lid) for d in drawings]), "gaze_x": gaze[:, 0], "gaze_y": gaze[:, 1],
-        "width": each(lambda d: d.face.eye_width) * (1 - 0.12 * np.abs(pose[:, 4])), "height": each(lambda d: d.face.eye_height),
+        "lid": np.concatenate([d.track.lids_F * (1 + d.lid) for d in drawings]), "gaze_x": gaze[:, 0],
+        "gaze_y": gaze[:, 1],
+        "width": each(lambda d: d.face.eye_width) * (1 - 0.12 * np.abs(pose[:, 4])),
+        "height": each(lambda d: d.face.eye_height),
         "brow_width": each(lambda d: d.face.brow_width), "brow_thick": each(lambda d: d.face.brow_thick),
         "lashes": each(lambda d: d.face.lashes), "inner": each(lambda d: d.inner), "outer": each(lambda d: d.outer),
     }  # fmt: skip
@@ -194,9 +211,10 @@ def _eyes(flat_NP: Tensor, drawings: Sequence[Drawing], pose_BF5: np.ndarray, si
     # Both eyes of a frame at once: windows of left eyes first, then those of right ones.
     both = {name: np.tile(value, 2) for name, value in eye.items()} | {"side": np.repeat((-1.0, 1.0), len(pose))}
     centre = np.concatenate([ft.feature_centre(pose, side * gap, ft.EYES_AT) for side in (-1.0, 1.0)])
-    corner, shape = _windows(centre - (0, ft.EYE_RISE), ft.EYE_WINDOW, size)
+    corner, shape = _windows(centre - np.array((0, ft.EYE_RISE)), ft.EYE_WINDOW, size)
     pixels, _ = _stripes(
-        corner, centre, np.tile(pose, (2, 1)), shape, size, lambda u: ft.eye_edges(u, both), np.tile(colours, (2, 1, 1)),
+        corner, centre, np.tile(pose, (2, 1)), shape, size, lambda u: ft.eye_edges(u, both), np.tile(colours, (2, 1,
+        1)),
         flat_NP.device,
     )  # fmt: skip
     for half in (slice(0, len(pose)), slice(len(pose), None)):

@@ -1,11 +1,12 @@
 """The renderer's small change: anti-aliased coverage, layers, packed pixels.
 
-Only additions, multiplications, divisions, square roots, minima and maxima are used on pixels, one kernel each: these are
-exact in IEEE arithmetic, hence a clip's bytes do not depend on the batch it is drawn in (fused or transcendental kernels may
-differ between the vector body and the tail of an array).
+Only additions, multiplications, divisions, square roots, minima and maxima are used on pixels, one kernel each: these
+are exact in IEEE arithmetic, hence a clip's bytes do not depend on the batch it is drawn in (fused or transcendental
+kernels may differ between the vector body and the tail of an array). The one product of small matrices, in
+`features.draw_stripes`, has the same shape for every window; a test holds the promise.
 
-Packed pixels are int32 with R, G, B from the lowest byte up, premultiplied by alpha; the top byte holds what shines through,
-127 (all) .. 0 (nothing), so that compositing needs neither an inversion nor an unsigned shift.
+Packed pixels are int32 with R, G, B from the lowest byte up, premultiplied by alpha; the top byte holds what shines
+through, 127 (all) .. 0 (nothing), so that compositing needs neither an inversion nor an unsigned shift.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def ramp(distance: Tensor, pixel: float) -> Tensor:
 
 
 def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, pixel: float) -> Tensor:
-    """Coverage of the ellipse with half axes `rx`, `ry` about the origin; distance to first order, (1 - q) / |grad q|."""
+    """Coverage of the ellipse with half axes `rx`, `ry` about the origin; distance to first order, (1 - q) / |grad
+    q|."""
     a, b = x / rx, y / ry
     q = a * a + b * b
     slope = ((a / rx).square_() + (b / ry).square_()).sqrt_().mul_(2.0).clamp_(min=1e-4)
@@ -28,7 +30,8 @@ def ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float, pixel:
 
 
 def paint(canvas: Tensor, coverage: Tensor, colour: Tensor) -> None:
-    """Lay a colour over part of a canvas, in place: canvas (B, 4, ...) premultiplied, coverage (B, ...), colour (B, 3)."""
+    """Lay a colour over part of a canvas, in place: canvas (B, 4, ...) premultiplied, coverage (B, ...), colour (B,
+    3)."""
     extra = coverage.dim() - 1
     rgba = torch.cat((colour, torch.ones_like(colour[:, :1])), 1).reshape(*colour.shape[:1], 4, *(1,) * extra)
     cover = coverage.unsqueeze(1)
@@ -49,16 +52,6 @@ def over(top: Tensor, below: Tensor) -> Tensor:
     red_blue = ((below & 0xFF00FF) * keep).bitwise_right_shift_(7).bitwise_and_(0xFF00FF)
     green = keep.mul_(below & 0x00FF00).bitwise_right_shift_(7).bitwise_and_(0x00FF00)
     return red_blue.add_(green).add_(top & 0xFFFFFF)
-
-
-def unpack(pixels: Tensor, out: Tensor) -> None:
-    """Packed (..., W), W divisible by 4, into uint8 (..., W, 3): four pixels become three words, which beats a strided copy."""
-    quad = pixels.reshape(*pixels.shape[:-1], -1, 4)
-    a, b, c, d = (quad[..., k] for k in range(4))
-    words = out.reshape(*quad.shape[:-1], 12).view(torch.int32)
-    words[..., 0] = (a & 0xFFFFFF).bitwise_or_(b << 24)
-    words[..., 1] = (b >> 8).bitwise_and_(0xFFFF).bitwise_or_(c << 16)
-    words[..., 2] = (c >> 16).bitwise_and_(0xFF).bitwise_or_(d << 8)
 
 
 def average(a: Tensor, b: Tensor) -> Tensor:

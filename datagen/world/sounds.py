@@ -1,4 +1,5 @@
-"""What happens to a voice after espeak-ng, and the sounds around it. All arrays float32 (S,) at 16 kHz, full scale 1."""
+"""What happens to a voice after espeak-ng, and the sounds around it. All arrays float32 (S,) at 16 kHz, full scale
+1."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 espeak-ng keeps state in C statics that survive even `espeak_Terminate`: the place in its pitch flutter, the count of
 glottal cycles (roughness) and a random number generator (breath), so a sentence can sound different after another one.
-Hence our own voice files (see `voices.Voice`) switch flutter and roughness off, and the generator is seeded before every
-utterance; then the result depends on the arguments alone (measured over thousands of shuffled utterances).
-The library is loaded from a private copy in a temporary folder, so that no other user of espeak-ng in this process shares
-those statics; the folder also holds our voice files, beside links to the data of the `espeakng-loader` wheel.
+Hence our own voice files (see `voices.Voice`) switch flutter and roughness off, and the generator is seeded before
+every utterance; then the result depends on the arguments alone (measured over thousands of shuffled utterances).
+The library is loaded from a private copy in a temporary folder, so that no other user of espeak-ng in this process
+shares those statics; the folder also holds our voice files, beside links to the data of the `espeakng-loader` wheel.
 
 Thread safety: one lock around the library; threads queue, processes run side by side.
 Source of the structures and constants: espeak-ng's public header `speak_lib.h`, version 1.52.

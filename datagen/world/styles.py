@@ -18,8 +18,8 @@ class Style:
 
     Voice: `pitch` in semitones, `span` added to espeak's range (50 = normal), `rate` factor minus 1, `gain` and `tilt`
     (highs above ~1.5 kHz) in dB, `drive` = soft clipping 0..1, `whisper` = share of voicing lost, `tremor` 0..1.
-    Face: brow inner/outer ends raised (+) in units of 1/96 frame, `lid` added to eye opening (1 = normal), mouth `corner`
-    up (+), `bob` factor minus 1 of head motion, `jaw` factor minus 1 of mouth opening.
+    Face: brow inner/outer ends raised (+) in units of 1/96 frame, `lid` added to eye opening (1 = normal), mouth
+    `corner` up (+), `bob` factor minus 1 of head motion, `jaw` factor minus 1 of mouth opening.
     Scene: `tint` = hue 0..1, saturation, lightness of a background that goes with it.
     """
 
@@ -53,7 +53,8 @@ STYLES: dict[str, Style] = {
         Style("neutral", 0.3, ("in an even voice", "in an even voice, with a relaxed face"), (0.58, 0.12, 0.62)),
         Style(
             "happy", 0.14, ("in a bright voice", "in a bright, lively voice, smiling broadly"), (0.13, 0.7, 0.74),
-            pitch=3.0, span=30, rate=0.10, gain=2, tilt=2, inner=1.2, outer=1.6, lid=-0.12, corner=1.0, bob=0.9, jaw=0.15,
+            pitch=3.0, span=30, rate=0.10, gain=2, tilt=2, inner=1.2, outer=1.6, lid=-0.12, corner=1.0, bob=0.9,
+            jaw=0.15,
         ),
         Style(
             "angry", 0.14, ("in a hard voice, frowning", "in a loud, harsh voice, brows lowered"), (0.0, 0.75, 0.42),

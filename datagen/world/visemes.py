@@ -1,9 +1,9 @@
 """Phonemes -> mouth: six parameters at any instant, with coarticulation.
 
-Each phoneme holds a target and a dominance (closures of the lips are strong, schwa is weak). A parameter at time t is the
-dominance-weighted mean of all targets under a Gaussian window, in closed form (differences of the error function), so a
-mouth track can be sampled at any frame rate without an intermediate grid. The idea of dominance functions is Cohen &
-Massaro's (1993); the table is ours.
+Each phoneme holds a target and a dominance (closures of the lips are strong, schwa is weak). A parameter at time t is
+the dominance-weighted mean of all targets under a Gaussian window, in closed form (differences of the error
+function), so a mouth track can be sampled at any frame rate without an intermediate grid. The idea of dominance
+functions is Cohen & Massaro's (1993); the table is ours.
 
 Legend: P phoneme pieces, F instants, C = `CHANNELS`.
 """

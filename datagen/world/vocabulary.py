@@ -1,8 +1,8 @@
 """The words, one row per meaning in five languages, so that every sentence of the grammar has a true translation.
 
-Rows are `English | French | Spanish | German | Russian`. Nouns carry their article (where there is one) and, after a slash,
-their gender where adjectives must agree; forms in braces are accusatives where they differ. `a,b` are masculine and
-feminine (Russian: and neuter) of an adjective; verbs are `he-form, I-form`. Written for this project.
+Rows are `English | French | Spanish | German | Russian`. Nouns carry their article (where there is one) and, after a
+slash, their gender where adjectives must agree; forms in braces are accusatives where they differ. `a,b` are
+masculine and feminine (Russian: and neuter) of an adjective; verbs are `he-form, I-form`. Written for this project.
 """
 
 from __future__ import annotations
