@@ -77,14 +77,16 @@ def run(arguments: argparse.Namespace) -> None:
     for note in request.warnings:
         _say(note)
 
-    from justdub.dubbing.pipeline import DubPipeline  # torch from here on
-
     _silence_libraries()
+    from justdub.dubbing.pipeline import DubPipeline  # torch from here on
+    from justdub.lora.files import read
+
+    adapters = [(read(path), strength) for path, strength in request.adapters]
     pipe = DubPipeline.from_pretrained(arguments.backbone, device=arguments.device, dtype=arguments.dtype)
     if pipe.backbone.card.notice:
         _say(pipe.backbone.card.notice)
-    for path, strength in request.adapters:
-        pipe.load_adapter(path, strength)
+    for adapter, strength in adapters:
+        pipe.load_adapter(adapter, strength)
     if not pipe.adapters:
         _say("no --adapter: the bare backbone, which was not taught to dub")
     for name, (adapter, _) in pipe.adapters.items():

@@ -26,7 +26,10 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a wrong call raises `UsageError` instead of printing the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message[:1].lower() + message[1:], remedy=f"{self.prog} --help")
+        remedy = f"{self.prog} --help"
+        if "expected one argument" in message:
+            remedy += " (a value that begins with '-' is written --option=VALUE)"
+        raise UsageError(message[:1].lower() + message[1:], remedy=remedy)
 
 
 def build_parser(prog: str = "justdub", only: str | None = None) -> Parser:

@@ -1,0 +1,56 @@
+"""The command line itself: help without heavy imports, the thin entry points, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from justdub.cli.main import VERBS, run
+from justdub.errors import EXIT_MISSING, EXIT_USAGE
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "diffusers", "transformers", "numpy", "av", "decord", "ffmpeg", "tqdm", "safetensors"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom justdub.cli.main import run\n"
+        f"try: run({arguments!r})\nexcept SystemExit: pass\n"
+        f"sys.stderr.write(' '.join(sorted(set(sys.modules) & {HEAVY!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "usage:" in done.stdout
+    assert "exit codes" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("script", ["infer.py", "train_lora.py"])
+def test_entry_points_are_the_verbs(script: str) -> None:
+    done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: {script}")
+
+
+def test_module_and_version() -> None:
+    done = subprocess.run([sys.executable, "-m", "justdub", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("justdub 0.")
+
+
+def test_a_process_ends_with_the_documented_code() -> None:
+    done = subprocess.run([sys.executable, ROOT / "infer.py", "--bogus"], capture_output=True, text=True, check=False)
+    assert done.returncode == EXIT_USAGE
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_training_says_that_it_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "job.yaml"]) == EXIT_MISSING
+    assert "not in this version" in capsys.readouterr().err
+
+
+def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == EXIT_USAGE
+    assert "justdub --help" in capsys.readouterr().err
