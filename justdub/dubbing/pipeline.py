@@ -229,20 +229,21 @@ class DubPipeline:
             filled += len(chunk)
             report("read", filled, info.video.frames)
         frames[filled:] = frames[filled - 1]
-        codec = self.backbone.audio_codec
-        audio = read_audio(
-            info,
-            rate=codec.sample_rate,
-            channels=codec.channels,
-            duration=Fraction(padded) / info.video.frame_rate,
-        )
-        # read_audio goes on past the last frame when the file does; the model is given silence there, as in training.
-        audio[:, round(info.duration * codec.sample_rate) :] = 0
+        audio = self._read_audio(info, Fraction(padded) / info.video.frame_rate)
         if info.audio is None:
             manifest.adjust("the clip has no sound: dubbed with a silent reference")
         for note in (*info.notes, *reader.notes):
             manifest.adjust(note)
         return Source(info, size, frames, audio)
+
+    def _read_audio(self, info: ClipInfo, padded: Fraction) -> np.ndarray:
+        """The clip's sound up to its last frame, then silence up to `padded` seconds; all silence without sound."""
+        codec = self.backbone.audio_codec
+        audio_CS = np.zeros((codec.channels, round(padded * codec.sample_rate)), dtype=np.float32)
+        if info.audio is not None:
+            sound_CS = read_audio(info, rate=codec.sample_rate, channels=codec.channels)
+            audio_CS[:, : sound_CS.shape[1]] = sound_CS
+        return audio_CS
 
     def _encode(self, source: Source, rules: SequenceRules, report: Progress) -> SequencePlan:
         report("encode", 0, 2)
