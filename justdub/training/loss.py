@@ -34,7 +34,7 @@ def face_weights(mask_BFHW: Tensor, weights: LossWeights) -> Tensor:
 
 
 def weighted_mean_square(predicted_BNC: Tensor, true_BNC: Tensor, weights_BN: Tensor) -> Tensor:
-    """Mean of ``w * error**2 / mean(w)`` over the whole batch, float32: weights shift the loss, they do not scale it."""
+    """Mean of ``w * error**2 / mean(w)`` over the whole batch, float32: only the proportions of the weights count."""
     error_BNC = (predicted_BNC.float() - true_BNC.float()) ** 2
     return (error_BNC * weights_BN[..., None]).mean() / weights_BN.mean()
 
