@@ -64,6 +64,34 @@ def read_audio(
     return sound_CS
 
 
+def sound_span(info: ClipInfo) -> tuple[Fraction, Fraction]:
+    """Instants of the first and after the last sample that a player hears, in seconds on the container's clock.
+
+    The ends are decoded: codec priming and padding do not count, whatever the container's header says.
+    """
+    import av
+
+    first = last = info.audio.start
+    container = open_container(info.path)
+    try:
+        stream = container.streams[info.audio.index]
+        opening = next((frame for frame in container.decode(stream) if frame.pts is not None), None)
+        if opening is not None:
+            first = opening.pts * opening.time_base
+            last = first + Fraction(opening.samples, opening.sample_rate)
+        tail = info.audio.start + info.audio.duration - SEEK_BEFORE
+        if tail > first:
+            container.seek(round(tail / stream.time_base), stream=stream)
+        for frame in container.decode(stream):
+            if frame.pts is not None:
+                last = max(last, frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate))
+    except av.FFmpegError:
+        pass  # damaged sound: what was heard so far is the span
+    finally:
+        container.close()
+    return first, last
+
+
 def _place(sound_CS: np.ndarray, part_CS: np.ndarray, at: int) -> None:
     first, last = max(at, 0), min(at + part_CS.shape[1], sound_CS.shape[1])
     if first < last:

@@ -6,6 +6,7 @@ sample table is in memory anyway, so there the whole file is judged.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ class Scan:
         last: presentation time of the last video frame, in ticks.
         end: `last` plus the length of that frame, in ticks (0 extra where the file does not say).
         starts, ends: first and last presentation instant of each audio and video stream, in seconds.
+        untimed: packets without any timestamp.
         cut: how the file was found to be truncated, or None.
     """
 
@@ -35,6 +37,7 @@ class Scan:
     end: int = 0
     starts: dict[int, Fraction] = field(default_factory=dict)
     ends: dict[int, Fraction] = field(default_factory=dict)
+    untimed: int = 0
     cut: str | None = None
 
 
@@ -61,7 +64,10 @@ def _read(scan: Scan, container, streams, video, *, stop: int | None) -> bool:
     try:
         for packet in container.demux(streams):
             stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is None or packet.is_discard:
+            if stamp is None:
+                scan.untimed += packet.size > 0
+                continue
+            if packet.is_discard:  # before the start of an edit list
                 continue
             size += packet.size
             _note(scan, packet, stamp, is_video=packet.stream_index == video.index, keep=stop is not None)
@@ -92,10 +98,8 @@ def _read_tail(scan: Scan, container, streams, video) -> bool:
     if container.duration is None:
         return _read(scan, container, streams, video, stop=None)
     target = (container.start_time or 0) + container.duration - TAIL_SECONDS * 1_000_000
-    try:
+    with contextlib.suppress(av.FFmpegError):  # not seekable: read on from here
         container.seek(max(target, 0))
-    except av.FFmpegError:
-        pass  # not seekable: read on from here
     return _read(scan, container, streams, video, stop=None)
 
 

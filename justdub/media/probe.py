@@ -220,6 +220,12 @@ def _describe(path: Path, container, video, picture: _Picture, scan: Scan) -> Cl
         raise BadInputError(
             f"{path} is truncated: {scan.cut}", expected="a complete file", remedy="copy or download it again"
         )
+    if not scan.times and scan.untimed:
+        raise BadInputError(
+            f"{path} is a bare {container.format.name} stream without timestamps",
+            expected="a clip in a container",
+            remedy="wrap it first: ffmpeg -r 25 -i IN -c copy OUT.mp4",
+        )
     if len(scan.times) < MIN_FRAMES or scan.last <= scan.times[0]:
         raise BadInputError(
             f"{path} has {len(scan.times)} video frame{'s' if len(scan.times) != 1 else ''}",
@@ -229,9 +235,7 @@ def _describe(path: Path, container, video, picture: _Picture, scan: Scan) -> Cl
     notes = list(picture.notes)
     stream = _video_stream(video, picture, scan)
     if stream.variable:
-        notes.append(
-            f"variable frame rate: resampled to {stream.frame_rate} frames per second (constant), {stream.frames} frames"
-        )
+        notes.append(f"variable frame rate: resampled to {stream.frame_rate} frames per second, {stream.frames} frames")
     audio = _choose_audio(container, scan)
     if audio is None:
         notes.append("the clip has no sound")

@@ -22,6 +22,9 @@ from justdub.media.probe import ClipInfo
 DECODE_BYTES = 64 << 20  # decoded full-size pixels in flight before a resize
 HELD_FRAMES = 2  # a decoder may lose this many frames at the end; the last one is held for them
 _DECORD_REFUSES = {"av1", "vvc", "gif", "apng", "prores_raw"}
+# Deeper samples are converted to 8 bits differently by decord's older swscale: one decoder keeps one look.
+_DECORD_PIXELS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"}
+_UNTIMED = {"avi"}  # packets carry no presentation times: the order of decoding's output is the only clock
 
 
 class FrameReader:
@@ -113,6 +116,8 @@ class FrameReader:
         video = self.info.video
         if video.variable:
             return self._fall_back("does not place frames of a variable rate in time")
+        if video.pixel_format not in _DECORD_PIXELS:
+            return self._fall_back(f"is used for 8-bit pictures only, this one is {video.pixel_format}")
         if video.codec in _DECORD_REFUSES or self.info.container in ("mpegts", "gif"):
             return self._fall_back(f"cannot read {video.codec} in {self.info.container}")
         try:
@@ -153,8 +158,9 @@ class FrameReader:
         """Upright uint8 HW3 frames for slots `skip`, `skip` + 1, ... of the constant grid."""
         video = self.info.video
         held, held_slot, next_slot = None, -1, 0
-        for frame in self._decoded():
-            slot = round((frame.pts * frame.time_base - video.start) * video.frame_rate)
+        untimed = not video.variable and self.info.container in _UNTIMED
+        for number, frame in enumerate(self._decoded()):
+            slot = number if untimed else round((frame.pts * frame.time_base - video.start) * video.frame_rate)
             if held is not None and slot > held_slot:
                 yield from _repeat(held, video.rotation, max(skip, next_slot), slot)
                 next_slot = max(next_slot, slot)
@@ -238,5 +244,7 @@ def _repeat(frame, rotation: int, first: int, stop: int) -> Iterator[np.ndarray]
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:160] if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0].rsplit("] ", 1)[-1].split(": ", 1)[-1][:120]  # without decord's time stamps and source lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from statistics import median
 
 STANDARD_RATES = tuple(
@@ -50,9 +51,11 @@ def nominal_rate(times: Sequence[int], time_base: Fraction) -> Fraction:
     frame at its own instant, at most `GRID_LIMIT`. Otherwise it is the rate of the median step, snapped to a standard
     rate within 2 %.
     """
-    steps = [later - earlier for earlier, later in zip(times, times[1:], strict=False) if later > earlier]
+    steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
     rate = 1 / (Fraction(median(steps)) * time_base)
-    grid = next((grid for grid in sorted(STANDARD_RATES) if rate <= grid * 2 and _on_grid(times, time_base, grid)), None)
+    grid = next(
+        (grid for grid in sorted(STANDARD_RATES) if rate <= grid * 2 and _on_grid(times, time_base, grid)), None
+    )
     if grid is not None and grid <= GRID_LIMIT:
         return grid
     nearest = _nearest(rate)[0]
