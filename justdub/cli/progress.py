@@ -1,36 +1,50 @@
-"""Progress bars on standard error, one per stage."""
+"""Progress on standard error: a bar per stage on a terminal, a finished line per stage elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
-STAGES = {"read": "reading", "encode": "encoding", "denoise": "denoising", "decode": "decoding", "write": "writing"}
+STAGES = {
+    "read": ("reading", "frame"),
+    "encode": ("encoding", "stream"),
+    "denoise": ("denoising", "step"),
+    "decode": ("decoding", "stream"),
+    "write": ("writing", "frame"),
+}
 
 
 class Bars:
-    """A progress callback that draws one bar at a time. Silent when asked; plain lines where there is no terminal."""
+    """A progress callback (stage, done, total). Silent when asked."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self.quiet, self.stage, self.bar = quiet, "", None
+        self.quiet, self.stage, self.bar, self.done, self.begin = quiet, "", None, 0, 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self.quiet:
             return
         if stage != self.stage:
             self.close()
-            self.stage, self.bar = stage, self._open(stage, total)
-        self.bar.update(done - self.bar.n)
+            self.stage, self.begin = stage, time.perf_counter()
+            self.bar = self._open(stage, total) if sys.stderr.isatty() else None
+        self.done = done
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
 
-    def _open(self, stage: str, total: int) -> Any:
+    @staticmethod
+    def _open(stage: str, total: int) -> Any:
         from tqdm import tqdm
 
-        # Where nobody watches (a pipe, a log file) one finished line per stage is enough.
-        seldom = {} if sys.stderr.isatty() else {"mininterval": 1e9, "miniters": 1e12}
-        unit = {"denoise": "step", "encode": "stream", "decode": "stream"}.get(stage, "frame")
-        return tqdm(total=total, desc=f"{STAGES[stage]:9s}", unit=unit, file=sys.stderr, leave=True, **seldom)
+        name, unit = STAGES[stage]
+        return tqdm(total=total, desc=f"{name:9s}", unit=unit, file=sys.stderr)
 
     def close(self) -> None:
+        """End the stage that is running."""
         if self.bar is not None:
             self.bar.close()
-            self.bar = None
+        elif self.stage:
+            name, unit = STAGES[self.stage]
+            seconds = time.perf_counter() - self.begin
+            print(f"justdub: {name} {self.done} {unit}s took {seconds:.1f} s", file=sys.stderr)
+        self.stage, self.bar = "", None

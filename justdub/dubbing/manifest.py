@@ -91,7 +91,16 @@ class Manifest:
         }
 
     def record_output(self, path: Path, report: Any) -> None:
-        self.content["output"] = {"path": str(path), "sha256": file_digest(path), **asdict(report)}
+        self.content["output"] = {
+            "path": str(path),
+            "sha256": file_digest(path),
+            "frames": report.frames,
+            "frame_rate": str(report.frame_rate),
+            "size": [report.width, report.height],
+            "seconds": float(report.duration),
+            "av_difference_s": report.av_difference,
+            "streams": list(report.streams),
+        }
         for note in report.notes:
             self.adjust(note)
 

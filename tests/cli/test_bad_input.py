@@ -133,7 +133,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_output_folder_missing(clip: Path, tmp_path: Path, refused) -> None:
-    refused(["-i", str(clip), "-o", str(tmp_path / "no" / "out.mp4"), "-p", PROMPT], EXIT_BAD_INPUT, "no")
+    refused(["-i", str(clip), "-o", str(tmp_path / "no" / "out.mp4"), "-p", PROMPT], EXIT_USAGE, "mkdir")
 
 
 def test_output_folder_unwritable(clip: Path, refused) -> None:
@@ -152,7 +152,7 @@ def test_output_equals_input(spelling: str, clip: Path, tmp_path: Path, refused,
 
 def test_output_is_a_directory(clip: Path, tmp_path: Path, refused) -> None:
     (tmp_path / "dir.mp4").mkdir()
-    refused(["-i", str(clip), "-o", str(tmp_path / "dir.mp4"), "-p", PROMPT], EXIT_BAD_INPUT, "dir.mp4")
+    refused(["-i", str(clip), "-o", str(tmp_path / "dir.mp4"), "-p", PROMPT], EXIT_USAGE, "dir.mp4")
 
 
 @pytest.mark.parametrize("name", ["out", "out.avi", "out.gif"])
@@ -165,7 +165,7 @@ def test_output_suffix(name: str, clip: Path, tmp_path: Path, refused) -> None:
     [
         (["-p", ""], "empty"),
         (["-p", "   "], "empty"),
-        (["-p", "a " * 10_000], "20000 characters"),
+        (["-p", "ab" * 10_000], "20000 characters"),
         (["--text", "Hallo", "-l", "klingon"], "klingon"),
         (["--text", "Hallo"], "--language"),
         (["--text", "", "-l", "fr"], "empty"),
