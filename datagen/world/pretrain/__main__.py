@@ -1,0 +1,60 @@
+"""`python -m datagen.world.pretrain JOB CONFIG.yaml`: train a part of the drawn world's checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from datagen.world.pretrain import config
+from justdub.errors import EXIT_DONE, EXIT_INTERRUPTED, JustDubError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m datagen.world.pretrain", description=__doc__)
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    video = jobs.add_parser("video-codec", help="frames <-> latents: a small AutoencoderKLLTX2Video")
+    for command in (video,):
+        command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="see configs/pretrain")
+        command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change a setting")
+        command.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    options = parser.parse_args(arguments)
+    try:
+        figures = _video_codec(options)
+    except JustDubError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: --resume goes on from the last checkpoint\n")
+        return EXIT_INTERRUPTED
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return EXIT_DONE
+
+
+def _video_codec(options: argparse.Namespace) -> dict[str, float]:
+    from datagen.world.pretrain import video_codec
+
+    job = config.load(video_codec.VideoCodecJob, options.config, options.set)
+    return video_codec.run(job, resume=options.resume, report=_tell)
+
+
+def _tell(line: dict) -> None:
+    """One line of progress on stderr."""
+    if "validation" in line:
+        text = " ".join(f"{name} {value}" for name, value in line["validation"].items())
+        sys.stderr.write(f"step {line['step']} validation: {text}\n")
+    elif "drawing" in line:
+        sys.stderr.write(
+            f"\rdrawing {line['drawing']}: {line['clips']}/{line['of']}" + "\n" * (line["clips"] == line["of"])
+        )
+    else:
+        left = f"{line['eta_s'] / 60:.1f} min left"
+        rest = " ".join(f"{name} {line[name]}" for name in ("loss", "train_psnr") if name in line)
+        sys.stderr.write(f"step {line['step']}/{line['of']} {rest} {line['s_per_step']} s/step, {left}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

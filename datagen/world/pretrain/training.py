@@ -1,0 +1,192 @@
+"""The loop that trains every small model: one step after another, exactly resumable, with a plain log.
+
+A run lives in a folder: `last.pt` (all state), `best.pt` (weights of the best validation) and `log.jsonl`. What
+happens at a step depends on the settings and the step's number only, so stopping and resuming gives the same weights
+bit for bit on one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from datagen.world.pretrain.muon import Muon
+from justdub.errors import BadInputError, UsageError
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how fast.
+
+    Attributes:
+        steps: of the whole run; the learning rates warm up for `warmup` steps, stay until the share `hold` of the run,
+            then fall linearly to `floor` of themselves.
+        lr: of matrices and kernels (Muon), adam_lr: of the rest. decay: weight decay of the matrices.
+        threads: of torch; 1 for bit-exact resuming. The `_every` are in steps.
+    """
+
+    steps: int = 2000
+    lr: float = 3e-3
+    adam_lr: float = 2e-3
+    decay: float = 0.0
+    warmup: int = 20
+    hold: float = 0.5
+    floor: float = 0.03
+    seed: int = 0
+    threads: int = 1
+    log_every: int = 10
+    checkpoint_every: int = 100
+    validate_every: int = 200
+
+
+def rate(settings: TrainSettings, step: int) -> float:
+    """Factor of the learning rates at a step, 0..1."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    progress = (step / settings.steps - settings.hold) / max(1e-9, 1 - settings.hold)
+    return 1 - (1 - settings.floor) * min(1.0, max(0.0, progress))
+
+
+def train(
+    module: nn.Module,
+    loss_at: Callable[[int], tuple[Tensor, Figures]],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    job: dict,
+    resume: bool = False,
+    validate: Callable[[], Figures] | None = None,
+    report: Callable[[dict], None] | None = None,
+    stop_at: int | None = None,
+) -> None:
+    """Train `module` in place; afterwards it holds the best weights (the last ones without `validate`).
+
+    Args:
+        loss_at: the loss of a step and figures to log; must draw all randomness from the step's number.
+        job: the whole job as plain values; a resumed run must agree in all but `train`'s steps and intervals.
+        validate: figures, of which the higher "score" is the better.
+        report: is given every line of the log. stop_at: leave after this many steps, as if interrupted.
+    """
+    torch.set_num_threads(settings.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = Muon(module.parameters(), settings.lr, settings.adam_lr, weight_decay=settings.decay)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    step, elapsed, best = 0, 0.0, -math.inf
+    last = folder / "last.pt"
+    if resume:
+        state = _read(last, job)
+        module.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed, best = state["step"], state["elapsed"], state["best"]
+    elif last.exists():
+        raise UsageError(f"{folder} holds a run already", remedy="--resume, or another folder")
+    log = _Log(folder / "log.jsonl", resume, step, report)
+    started, since, sums = time.perf_counter() - elapsed, (time.perf_counter(), step), _Sums()
+    module.train()
+    while step < settings.steps and (stop_at is None or step < stop_at):
+        for group, base in zip(optimizer.param_groups, base_rates, strict=True):
+            group["lr"] = base * rate(settings, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss, figures = loss_at(step)
+        if not torch.isfinite(loss):
+            raise BadInputError(f"the loss of step {step} is {loss.item()}", remedy="a lower train.lr")
+        loss.backward()
+        optimizer.step()
+        sums.add({"loss": float(loss.detach()), **figures})
+        step += 1
+        if step % settings.log_every == 0 or step == settings.steps:
+            now = time.perf_counter()
+            pace = (now - since[0]) / max(1, step - since[1])
+            since = (now, step)
+            log.write(
+                {
+                    "step": step, "of": settings.steps, **sums.mean(), "lr": optimizer.param_groups[0]["lr"],
+                    "s_per_step": pace, "elapsed_s": now - started, "eta_s": pace * (settings.steps - step),
+                }
+            )  # fmt: skip
+        if validate is not None and (step % settings.validate_every == 0 or step == settings.steps):
+            module.eval()
+            found = validate()
+            module.train()
+            log.write({"step": step, "validation": found})
+            if found["score"] > best:
+                best = found["score"]
+                _save(folder / "best.pt", {"step": step, "model": module.state_dict()})
+            since = (time.perf_counter(), step)
+        if step % settings.checkpoint_every == 0 or step in (settings.steps, stop_at):
+            state = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "best": best}
+            _save(last, {**state, "elapsed": time.perf_counter() - started, "job": job})
+    module.eval()
+    if validate is not None and (folder / "best.pt").exists():
+        module.load_state_dict(torch.load(folder / "best.pt", weights_only=True)["model"])
+
+
+class _Sums:
+    """Means of figures between two lines of the log."""
+
+    def __init__(self) -> None:
+        self.total: Figures = {}
+        self.count = 0
+
+    def add(self, figures: Figures) -> None:
+        for name, value in figures.items():
+            self.total[name] = self.total.get(name, 0.0) + value
+        self.count += 1
+
+    def mean(self) -> Figures:
+        means = {name: value / self.count for name, value in self.total.items()}
+        self.total, self.count = {}, 0
+        return means
+
+
+class _Log:
+    """Appends JSON lines; a resumed run forgets the lines after its checkpoint."""
+
+    def __init__(self, path: Path, resume: bool, step: int, report: Callable[[dict], None] | None) -> None:
+        self.path, self.report = path, report
+        lines = path.read_text().splitlines() if resume and path.exists() else []
+        path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+
+    def write(self, line: dict) -> None:
+        line = _rounded(line)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.report is not None:
+            self.report(line)
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _read(path: Path, job: dict) -> dict:
+    if not path.exists():
+        raise UsageError(f"nothing to resume: no {path}", remedy="without --resume")
+    state = torch.load(path, weights_only=True)
+    free = {"steps", "log_every", "checkpoint_every", "validate_every", "threads"}
+
+    def fixed(whole: dict) -> dict:
+        return whole | {"train": {k: v for k, v in whole.get("train", {}).items() if k not in free}}
+
+    before, now = fixed(state["job"]), fixed(job)
+    if before != now:
+        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        raise UsageError(f"the run in {path.parent} had other settings in {', '.join(names)}", remedy="another folder")
+    return state
+
+
+def _save(path: Path, state: dict) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
