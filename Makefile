@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 CLIP   := justdub/examples/clip.mp4
-PROMPT := The woman is speaking French, saying: "Bonjour, je suis très heureuse de vous voir."
+PROMPT := The woman is speaking German, saying: "Der Soldat wartet im Park."
 
 .PHONY: demo test clean
 
