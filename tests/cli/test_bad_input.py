@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,3 +290,32 @@ def test_a_prediction_that_is_not_finite(clip: Path, tmp_path: Path, refused) ->
     adapter = write_adapter(tmp_path / "wild.safetensors", scale=1e30)
     base = ["-i", str(clip), "-o", str(tmp_path / "out.mp4"), "-p", PROMPT, *FAST]
     refused([*base, "-a", str(adapter)], 1, "not finite", "step 1 of 1")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A folder with room for very little: a tiny tmpfs where root may mount one, else a limit on file sizes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if shutil.which("mount") and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        yield folder
+        subprocess.run(["umount", folder], check=True)
+        return
+    import resource
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # inherited by ffmpeg: writing then fails instead of killing it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_disk_full(small_disk: Path, tmp_path: Path, capsys) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", seconds=0.8, size=(640, 480), audio=None)
+    arguments = ["dub", "-i", str(clip), "-o", str(small_disk / "out.mp4"), "-p", PROMPT, *FAST]
+    assert run(arguments) == EXIT_BAD_INPUT
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("justdub: error: no room left in")
+    assert list(small_disk.iterdir()) == []
