@@ -293,7 +293,12 @@ def test_a_prediction_that_is_not_finite(clip: Path, tmp_path: Path, refused) ->
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def large_clip(tmp_path: Path) -> Path:
+    return clips.make_clip(tmp_path / "clip.mp4", seconds=0.8, size=(640, 480), audio=None)
+
+
+@pytest.fixture
+def small_disk(large_clip: Path, tmp_path: Path):
     """A folder with room for very little: a tiny tmpfs where root may mount one, else a limit on file sizes."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -312,9 +317,8 @@ def small_disk(tmp_path: Path):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_disk_full(small_disk: Path, tmp_path: Path, capsys) -> None:
-    clip = clips.make_clip(tmp_path / "clip.mp4", seconds=0.8, size=(640, 480), audio=None)
-    arguments = ["dub", "-i", str(clip), "-o", str(small_disk / "out.mp4"), "-p", PROMPT, *FAST]
+def test_disk_full(large_clip: Path, small_disk: Path, capsys) -> None:
+    arguments = ["dub", "-i", str(large_clip), "-o", str(small_disk / "out.mp4"), "-p", PROMPT, *FAST]
     assert run(arguments) == EXIT_BAD_INPUT
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("justdub: error: no room left in")
