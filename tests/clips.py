@@ -137,7 +137,7 @@ def _encode(path: Path, **request) -> None:
         maps += ["-map", f"{count}:a"]
         count += 1
     output = list(_CODECS[request["vcodec"]])
-    filters = [f"scale={width}:{height}"] if width % 2 or height % 2 else []  # testsrc2 rounds to even
+    filters = [f"scale={width}:{height},setsar=1"] if width % 2 or height % 2 else []  # testsrc2 rounds to even
     if request["variable"]:
         filters.append("select='mod(n,3)*mod(n,7)+eq(n,0)'")
         output += ["-fps_mode", "vfr"]
@@ -219,7 +219,7 @@ def event_clip(
     ffmpeg(
         "-f", "lavfi", "-i", f"color=black:size={size[0]}x{size[1]}:rate={rate}:duration={seconds}",
         "-f", "lavfi", "-i",
-        f"aevalsrc=exprs=0.8*sin(2*PI*2000*t)*({bursts}):sample_rate={audio_rate}:duration={seconds}",
+        f"aevalsrc=exprs='0.8*sin(2*PI*2000*t)*({bursts})':sample_rate={audio_rate}:duration={seconds}",
         "-vf", f"format=yuv420p,geq=lum='if({flashes},235,16)':cb=128:cr=128",
         *_CODECS[vcodec], "-c:a", audio_codec, *offset, path,
     )  # fmt: skip

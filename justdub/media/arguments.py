@@ -60,7 +60,7 @@ def picture_arguments(
             out_range="tv",
         )
         .filter("format", pixels)
-        .filter("setsar", f"{aspect.numerator}/{aspect.denominator}")
+        .filter("setsar", sar=f"{aspect.numerator}/{aspect.denominator}", max=10000)
         .filter("setparams", range="tv", color_primaries="bt709", color_trc="bt709", colorspace="bt709")
     )
     return argument_list(ffmpeg.output(picture, media_url(target), **encoder, **_COLOURS))

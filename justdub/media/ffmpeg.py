@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from functools import lru_cache
 from justdub.errors import BadInputError, MissingError
 
 _STDERR_LINES = 40
+_AFTERMATH = ("Terminating thread", "Task finished", "Error while", "Conversion failed", "Nothing was written")
 
 
 @lru_cache(maxsize=1)
@@ -103,5 +105,11 @@ class FfmpegError(BadInputError):
     def __init__(self, code: int, lines: list[str]) -> None:
         self.code = code
         self.text = "\n".join(lines)
-        said = " | ".join(lines[-3:]) or ("killed by signal " + str(-code) if code < 0 else "no message")
+        said = " | ".join(_causes(lines)) or (f"killed by signal {-code}" if code < 0 else "no message")
         super().__init__(f"ffmpeg failed with code {code}: {said}", remedy="see its message; another output format")
+
+
+def _causes(lines: list[str]) -> list[str]:
+    """The first lines that name a cause: what follows only says which thread gave up."""
+    bare = [re.sub(r"^(\[[^\]]*\]\s*)+", "", line) for line in lines]
+    return [line for line in bare if line and not line.startswith(_AFTERMATH)][:2] or bare[-2:]

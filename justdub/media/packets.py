@@ -50,7 +50,9 @@ def scan_packets(container, video, path: Path) -> Scan:
         scan.times = sorted(scan.times)[:-_REORDER]
         broken = _read_tail(scan, container, streams, video)
     scan.times.sort()
-    scan.cut = _index_cut(video, path) or _table_cut(scan, video) or _duration_cut(scan, container)
+    scan.cut = (
+        _index_cut(video, path) or _table_cut(scan, video) or _segment_cut(path) or _duration_cut(scan, container)
+    )
     if scan.cut is None and broken and scan.complete:
         scan.cut = "its packets stop with an error"
     return scan
@@ -121,15 +123,41 @@ def _table_cut(scan: Scan, video) -> str | None:
     return None
 
 
+def _segment_cut(path: Path) -> str | None:
+    """A Matroska or WebM file ends before its Segment does (RFC 8794: an id, then a size, then the payload)."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):
+        return None
+    at, header_size = _ebml_size(head, 4)
+    at += header_size or 0
+    if head[at : at + 4] != b"\x18\x53\x80\x67":
+        return None
+    at, segment_size = _ebml_size(head, at + 4)
+    have = path.stat().st_size
+    if segment_size is None or at + segment_size <= have:
+        return None
+    return f"its header promises {at + segment_size} bytes but the file has {have}"
+
+
+def _ebml_size(head: bytes, at: int) -> tuple[int, int | None]:
+    """(place after the size field at `at`, its value; None for a size left open, as live recordings do)."""
+    first = head[at] if at < len(head) else 0
+    length = 9 - first.bit_length()
+    if length > 8:
+        return at + 1, None
+    value = int.from_bytes(head[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return at + length, None if value == (1 << 7 * length) - 1 else value
+
+
 def _duration_cut(scan: Scan, container) -> str | None:
-    """The header's duration goes well past the last packet (Matroska and others that write it at the start)."""
+    """The header's duration goes well past the last packet (FLV and others that write it at the start)."""
     if container.duration is None or not scan.ends:
         return None
+    if any(stream.type == "subtitle" for stream in container.streams):
+        return None  # a cue may outlast the picture
     found = max(scan.ends.values()) - min(scan.starts.values())
     promised = Fraction(container.duration, 1_000_000)
-    slack = max(Fraction(1, 4), min(Fraction(2), promised / 20))
-    if any(stream.type == "subtitle" for stream in container.streams):
-        slack = max(slack, min(Fraction(15), promised / 4))  # a last cue may stay on screen after the picture ends
-    if promised - found <= slack:
+    if promised - found <= max(Fraction(1, 4), min(Fraction(2), promised / 20)):
         return None
     return f"its header promises {float(promised):.1f} s but the data ends after {float(found):.1f} s"

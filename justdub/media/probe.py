@@ -296,8 +296,8 @@ def _video_stream(video, picture: _Picture, scan: Scan) -> VideoStream:
 def _table_fits(video, rate: Fraction) -> bool:
     """False if the sample table of a long mp4 (decoding order) shows another rate past the scanned part."""
     entries = getattr(video, "index_entries", None)
-    if not entries or len(entries) < (video.frames or 0) * 0.9:
-        return True  # an index of keyframes only (Matroska): nothing to learn
+    if not entries or not video.frames or len(entries) < video.frames:
+        return True  # no table of the whole file: nothing to learn
     stamps = sorted(entry.timestamp for entry in entries if not entry.is_discard)
     return len(stamps) < MIN_FRAMES or fits(stamps, video.time_base, snap(rate))
 

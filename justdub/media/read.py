@@ -238,6 +238,8 @@ def frame_time(info: ClipInfo, index: int) -> Fraction:
 def _repeat(frame, rotation: int, first: int, stop: int) -> Iterator[np.ndarray]:
     if first >= stop:
         return
+    if frame.format.name not in _DECORD_PIXELS:
+        frame = frame.reformat(format="gbrp")  # straight to rgb24, swscale darkens deep samples by up to 3 levels
     frame_HW3 = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), k=rotation // 90))
     for _ in range(first, stop):
         yield frame_HW3
