@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (video,):
         command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="see configs/pretrain")
         command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change a setting")
-        command.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+        go = command.add_mutually_exclusive_group()
+        go.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+        go.add_argument("--finish", action="store_true", help="train no more: save and measure the best weights so far")
     options = parser.parse_args(arguments)
     try:
         figures = _video_codec(options)
@@ -37,7 +39,7 @@ def _video_codec(options: argparse.Namespace) -> dict[str, float]:
     from datagen.world.pretrain import video_codec
 
     job = config.load(video_codec.VideoCodecJob, options.config, options.set)
-    return video_codec.run(job, resume=options.resume, report=_tell)
+    return video_codec.run(job, resume=options.resume, finish_only=options.finish, report=_tell)
 
 
 def _tell(line: dict) -> None:

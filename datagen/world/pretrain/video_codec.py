@@ -71,17 +71,19 @@ class VideoLossSettings:
 @dataclass(frozen=True)
 class WindowSettings:
     """What a step sees: `batch` windows of `frames` frames and `crop` pixels a side (0: the whole frame), from random
-    places of random clips, mirrored half of the time."""
+    places of random clips, mirrored half of the time. Valid before step `until` (0: to the end)."""
 
-    batch: int = 8
+    batch: int = 4
     frames: int = 17
     crop: int = 0
+    until: int = 0
 
 
 @dataclass(frozen=True)
 class VideoCodecJob:
     """`out`: folder of the run. `shards`: folder for drawn clips. `train_on`, `check_on` (picks the best weights),
-    `report_on`: the clips. `check_clips`: of the second, used at each validation."""
+    `report_on`: the clips. `check_clips`: of the second, used at each validation. `windows`: small ones first, since
+    the first steps need to be many rather than good."""
 
     out: str
     shards: str
@@ -91,8 +93,13 @@ class VideoCodecJob:
     check_clips: int = 8
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     loss: VideoLossSettings = field(default_factory=VideoLossSettings)
-    window: WindowSettings = field(default_factory=WindowSettings)
+    windows: tuple[WindowSettings, ...] = (WindowSettings(),)
     train: TrainSettings = field(default_factory=TrainSettings)
+
+
+def window_at(windows: tuple[WindowSettings, ...], step: int) -> WindowSettings:
+    """The settings of a step."""
+    return next((window for window in windows if not window.until or step < window.until), windows[-1])
 
 
 @dataclass(frozen=True)
@@ -211,22 +218,37 @@ def save(vae: Any, folder: Path) -> None:
     copy.deepcopy(vae).to(torch.bfloat16).save_pretrained(folder)
 
 
-def run(job: VideoCodecJob, *, resume: bool = False, report: Callable[[dict], None] | None = None) -> dict[str, float]:
+def run(
+    job: VideoCodecJob,
+    *,
+    resume: bool = False,
+    finish_only: bool = False,
+    report: Callable[[dict], None] | None = None,
+) -> dict[str, float]:
     """Draw what is missing, train, set the statistics, save to `out`/vae and measure what was saved.
+
+    With `finish_only` nothing is trained: the best weights so far of a stopped run are saved and measured.
 
     Returns the figures on `report_on`, also written to `out`/figures.json; `out`/sheet.png shows six of its faces.
     """
-    if (job.window.frames - 1) % job.shape.temporal_ratio:
-        raise UsageError(
-            f"window.frames is {job.window.frames}", expected=f"a multiple of {job.shape.temporal_ratio}, plus one"
-        )
+    for window in job.windows:
+        if (window.frames - 1) % job.shape.temporal_ratio:
+            raise UsageError(
+                f"windows of {window.frames} frames", expected=f"a multiple of {job.shape.temporal_ratio}, plus one"
+            )
     torch.set_num_threads(job.train.threads)
     folder, shards = Path(job.out), Path(job.shards)
     base, check, test = (_draw(shards, spec, report) for spec in (job.train_on, job.check_on, job.report_on))
     vae = build(job.shape, job.train.seed)
 
+    if finish_only:
+        if not (folder / "best.pt").exists():
+            raise UsageError(f"no best.pt in {folder}", remedy="train until the first validation")
+        vae.load_state_dict(torch.load(folder / "best.pt", weights_only=True)["model"])
+        return finish(vae.eval(), folder, base, test)
+
     def loss_at(step: int) -> tuple[Tensor, Figures]:
-        batch = draw_windows(base, job.window, job.loss, job.train.seed, step)
+        batch = draw_windows(base, window_at(job.windows, step), job.loss, job.train.seed, step)
         return codec_loss(vae, batch, job.loss, torch.Generator().manual_seed(1_000_003 * job.train.seed + step))
 
     def validate() -> Figures:

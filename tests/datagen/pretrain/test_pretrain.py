@@ -206,6 +206,11 @@ def test_windows_weigh_mouths_and_depend_on_their_step_alone(shard):
     torch.testing.assert_close(ratios, torch.tensor([1.0, 2.0, 5.0]))
 
 
+def test_windows_change_at_their_step():
+    windows = (video_codec.WindowSettings(batch=1, until=10), video_codec.WindowSettings(batch=2, until=12))
+    assert [video_codec.window_at(windows, step).batch for step in (0, 9, 10, 11, 12)] == [1, 1, 2, 2, 2]
+
+
 def test_motion_counts_in_the_loss(shard):
     loss = video_codec.VideoLossSettings()
     batch = video_codec.draw_windows(shard, WINDOW, loss, 0, 0)
@@ -255,9 +260,9 @@ def test_a_known_error_has_its_decibels(shard):
 
 
 def test_the_committed_job_is_understood():
-    job = config.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", ["train.lr=2e-3", "window.crop=64"])
-    assert job.train.lr == 2e-3 and job.window.crop == 64
-    assert (job.window.frames - 1) % job.shape.temporal_ratio == 0
+    job = config.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", ["train.lr=2e-3", "loss.eyes=3"])
+    assert job.train.lr == 2e-3 and job.loss.eyes == 3.0
+    assert all((window.frames - 1) % job.shape.temporal_ratio == 0 for window in job.windows)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +288,7 @@ def test_the_command_trains_saves_and_measures(tmp_path, capsys):
         "out": tmp_path / "run", "shards": tmp_path / "shards", "train_on": {"clips": 2}, "check_on.clips": 1,
         "report_on": {"clips": 6, "split": "test"}, "check_clips": 1, "train.steps": 2, "train.validate_every": 2,
         "shape.channels": [16, 16], "shape.decoder_channels": [8, 16], "shape.latent_channels": 4,
-        "window": {"batch": 1, "frames": 5, "crop": 32},
+        "windows": [{"batch": 1, "frames": 5, "crop": 32}],
     }  # fmt: skip
     words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
     assert main(["video-codec", str(CONFIGS / "video_codec.yaml"), *words]) == 0
@@ -292,4 +297,6 @@ def test_the_command_trains_saves_and_measures(tmp_path, capsys):
     run = tmp_path / "run"
     assert {path.name for path in run.iterdir()} >= {"vae", "figures.json", "sheet.png", "log.jsonl", "last.pt"}
     assert main(["video-codec", str(CONFIGS / "video_codec.yaml"), *words]) == UsageError.exit_code
+    assert main(["video-codec", str(CONFIGS / "video_codec.yaml"), *words, "--finish"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(out)
     assert issubclass(UsageError, JustDubError)
