@@ -3,7 +3,7 @@
 
 import sys
 
-from justdub.cli.main import run
+from justdub.cli.main import run_process
 
 if __name__ == "__main__":
-    sys.exit(run(prog="infer.py", only="dub"))
+    sys.exit(run_process(prog="infer.py", only="dub"))

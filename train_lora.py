@@ -3,7 +3,7 @@
 
 import sys
 
-from justdub.cli.main import run
+from justdub.cli.main import run_process
 
 if __name__ == "__main__":
-    sys.exit(run(prog="train_lora.py", only="train"))
+    sys.exit(run_process(prog="train_lora.py", only="train"))

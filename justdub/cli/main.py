@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -79,6 +80,16 @@ def run(argv: Sequence[str] | None = None, *, prog: str = "justdub", only: str |
         return _fail("out of memory; try: a smaller --size or a shorter clip", EXIT_BUG)
 
 
+def run_process(*, prog: str = "justdub", only: str | None = None) -> int:
+    """`run` as the main program: a polite request to end (SIGTERM) cleans up like Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    return run(prog=prog, only=only)
+
+
 def _fail(message: str, code: int) -> int:
     print(f"justdub: error: {message}", file=sys.stderr)
     return code
@@ -86,7 +97,7 @@ def _fail(message: str, code: int) -> int:
 
 def main() -> NoReturn:
     """Entry point of the installed command."""
-    sys.exit(run())
+    sys.exit(run_process())
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ class Dub:
                 frames_total=len(self.frames_FHW3),
                 source=info,
                 language=self.prompt.language,
+                # Of x264: on talking heads as small as "medium" at this quality, and 2.5 to 4 times as fast.
+                preset="veryfast",
             )
         self.manifest.record_output(path, report)
         self.manifest.write(Path(f"{path}.json"))

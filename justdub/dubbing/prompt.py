@@ -6,26 +6,27 @@ import re
 from dataclasses import dataclass
 
 from justdub.errors import UsageError
+from justdub.media.language import language_tag
 
-# English names, as the prompts of the paper spell them; codes are ISO 639-1, tags of the audio track ISO 639-2/T.
-# The first five are the languages that the published adapters were validated on.
-LANGUAGES: dict[str, tuple[str, str]] = {
-    "en": ("English", "eng"),
-    "fr": ("French", "fra"),
-    "es": ("Spanish", "spa"),
-    "de": ("German", "deu"),
-    "ru": ("Russian", "rus"),
-    "it": ("Italian", "ita"),
-    "pt": ("Portuguese", "por"),
-    "nl": ("Dutch", "nld"),
-    "pl": ("Polish", "pol"),
-    "uk": ("Ukrainian", "ukr"),
-    "tr": ("Turkish", "tur"),
-    "ar": ("Arabic", "ara"),
-    "hi": ("Hindi", "hin"),
-    "ja": ("Japanese", "jpn"),
-    "ko": ("Korean", "kor"),
-    "zh": ("Mandarin Chinese", "zho"),
+# ISO 639-1 codes and the English names that prompts use; the first five are those that the published adapters were
+# validated on.
+LANGUAGES: dict[str, str] = {
+    "en": "English",
+    "fr": "French",
+    "es": "Spanish",
+    "de": "German",
+    "ru": "Russian",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "nl": "Dutch",
+    "pl": "Polish",
+    "uk": "Ukrainian",
+    "tr": "Turkish",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "zh": "Mandarin Chinese",
 }
 DEFAULT_SPEAKER = "The person"
 _QUOTED = re.compile(
@@ -49,12 +50,12 @@ class Prompt:
     has_dialogue: bool
 
 
-def language_entry(name: str) -> tuple[str, str]:
-    """(English name, ISO 639-2/T tag) of a language given by code, tag or English name."""
+def find_language(name: str) -> str:
+    """The ISO 639-1 code of a language given by code (fr), tag (fra) or English name (French)."""
     wanted = name.strip().casefold()
-    for code, (english, tag) in LANGUAGES.items():
-        if wanted in (code, tag, english.casefold()) or (code == "zh" and wanted in ("chinese", "mandarin")):
-            return english, tag
+    for code, english in LANGUAGES.items():
+        if wanted in (code, language_tag(code), english.casefold(), *english.casefold().split()):
+            return code
     raise UsageError(
         f"unknown language {name!r}",
         expected="one of " + ", ".join(LANGUAGES),
@@ -74,9 +75,10 @@ def standard_prompt(text: str, language: str, speaker: str = DEFAULT_SPEAKER) ->
         raise UsageError("--text is empty", expected="the translated dialogue")
     if not speaker.strip():
         raise UsageError("--speaker is empty", expected="a description such as 'The woman'")
-    english, tag = language_entry(language)
+    code = find_language(language)
     dialogue = re.sub(r"[\"“”„]", "'", " ".join(text.split()))
-    return Prompt(f'{speaker.strip()} is speaking {english}, saying: "{dialogue}"', tag, True)
+    text = f'{speaker.strip()} is speaking {LANGUAGES[code]}, saying: "{dialogue}"'
+    return Prompt(text, language_tag(code), True)
 
 
 def free_prompt(prompt: str) -> Prompt:
@@ -93,7 +95,7 @@ def free_prompt(prompt: str) -> Prompt:
         words = match.group(1).split()
         for candidate in (" ".join(words), words[0]):
             try:
-                tag = language_entry(candidate)[1]
+                tag = language_tag(find_language(candidate))
                 break
             except UsageError:
                 continue

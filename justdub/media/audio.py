@@ -46,7 +46,7 @@ def read_audio(
         BadInputError: the clip has no sound, or none of it can be decoded.
     """
     if info.audio is None:
-        raise BadInputError(f"{info.path} has no sound", expected="a clip with an audio track", remedy="--audio FILE")
+        raise BadInputError(f"{info.path} has no sound", expected="a clip with an audio track")
     if channels not in LAYOUTS or rate < 1:
         raise UsageError(f"{channels} channels at {rate} Hz", expected="1, 2 or 6 channels and a rate above 0")
     start = Fraction(start)

@@ -154,7 +154,7 @@ def _choose_video(path: Path, container):
             raise _still_image(path)
         what = "holds sound but no video" if audio else "holds no video stream"
         cover = " (its picture is cover art)" if container.streams.video else ""
-        remedy = "pass the video; a sound file goes to --audio" if audio else "pass another file"
+        remedy = "pass the video that it belongs to" if audio else "pass another file"
         raise BadInputError(f"{path} {what}{cover}", expected="a clip with a picture", remedy=remedy)
     default = [stream for stream in streams if stream.disposition & Disposition.default]
     video = (default or streams)[0]
@@ -237,9 +237,7 @@ def _describe(path: Path, container, video, picture: _Picture, scan: Scan) -> Cl
     if stream.variable:
         notes.append(f"variable frame rate: resampled to {stream.frame_rate} frames per second, {stream.frames} frames")
     audio = _choose_audio(container, scan)
-    if audio is None:
-        notes.append("the clip has no sound")
-    elif abs(audio.start - stream.start) > Fraction(1, 20):  # less is codec priming
+    if audio is not None and abs(audio.start - stream.start) > Fraction(1, 20):  # less is codec priming
         late = float(audio.start - stream.start)
         notes.append(f"the sound starts {abs(late):.3f} s {'after' if late > 0 else 'before'} the picture")
     subtitles = tuple(

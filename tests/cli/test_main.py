@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import clips
 import pytest
 
 from justdub.cli.main import VERBS, run
-from justdub.errors import EXIT_MISSING, EXIT_USAGE
+from justdub.errors import EXIT_INTERRUPTED, EXIT_MISSING, EXIT_USAGE
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "av", "decord", "ffmpeg", "tqdm", "safetensors"}
@@ -54,3 +57,19 @@ def test_training_says_that_it_is_not_there(capsys: pytest.CaptureFixture[str]) 
 def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == EXIT_USAGE
     assert "justdub --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_writing_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    """Sent as soon as the first hidden file of the writer is there; the clip is large enough for that to take a while."""
+    clip = clips.make_clip(tmp_path / "clip.mp4", seconds=4, size=(1280, 720), audio=None)
+    command = [sys.executable, ROOT / "infer.py", "-i", clip, "-o", tmp_path / "out.mp4", "--text", "Hallo", "-l", "de"]
+    command += ["--steps", "1", "--guidance", "1", "--audio-guidance", "1", "-q"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob(".justdub-*picture*")):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPTED, error
+    assert error.splitlines()[-1].startswith("justdub: error: interrupted")
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]

@@ -4,6 +4,7 @@ import pytest
 
 from justdub.dubbing.prompt import LANGUAGES, free_prompt, standard_prompt
 from justdub.errors import UsageError
+from justdub.media import language_tag
 
 
 def test_the_standard_form() -> None:
@@ -14,7 +15,7 @@ def test_the_standard_form() -> None:
 
 @pytest.mark.parametrize("code", list(LANGUAGES))
 def test_every_language_by_code_tag_and_name(code: str) -> None:
-    english, tag = LANGUAGES[code]
+    english, tag = LANGUAGES[code], language_tag(code)
     for name in (code, tag, english, english.upper()):
         assert standard_prompt("x", name).language == tag
     assert free_prompt(f'The man is speaking {english}, saying: "x"').language == tag
