@@ -16,7 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m datagen.world.pretrain", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     video = jobs.add_parser("video-codec", help="frames <-> latents: a small AutoencoderKLLTX2Video")
-    for command in (video,):
+    audio = jobs.add_parser("audio-codec", help="speech <-> latents: a small AutoencoderKLLTX2Audio")
+    for command in (video, audio):
         command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="see configs/pretrain")
         command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change a setting")
         go = command.add_mutually_exclusive_group()
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         go.add_argument("--finish", action="store_true", help="train no more: save and measure the best weights so far")
     options = parser.parse_args(arguments)
     try:
-        figures = _video_codec(options)
+        figures = _run(options)
     except JustDubError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -35,11 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_DONE
 
 
-def _video_codec(options: argparse.Namespace) -> dict[str, float]:
-    from datagen.world.pretrain import video_codec
+def _run(options: argparse.Namespace) -> dict[str, float]:
+    from datagen.world.pretrain import audio_codec, video_codec
 
-    job = config.load(video_codec.VideoCodecJob, options.config, options.set)
-    return video_codec.run(job, resume=options.resume, finish_only=options.finish, report=_tell)
+    module, kind = {
+        "video-codec": (video_codec, video_codec.VideoCodecJob),
+        "audio-codec": (audio_codec, audio_codec.AudioCodecJob),
+    }[options.job]
+    job = config.load(kind, options.config, options.set)
+    return module.run(job, resume=options.resume, finish_only=options.finish, report=_tell)
 
 
 def _tell(line: dict) -> None:

@@ -107,6 +107,18 @@ def open_shard(folder: Path) -> Shard:
     return Shard(spec, samples=arrays.pop("samples", None), **arrays)
 
 
+def open_or_draw(shards: Path, spec: ShardSpec, report: Callable[[dict], None] | None) -> Shard:
+    """The shard of a specification, in a folder named after it."""
+    sound = "-sound" if spec.sound else ""
+    name = f"{spec.split}-{spec.size}px-{spec.frames}f-seed{spec.seed}-{spec.first}+{spec.clips}{sound}"
+
+    def tell(done: int, of: int) -> None:
+        if report is not None:
+            report({"drawing": name, "clips": done, "of": of})
+
+    return prepare(shards / name, spec, tell)
+
+
 def eye_box(take: Take) -> np.ndarray:
     """(F, 4) box around both eyes with their lids, in units of 1/96 frame."""
     pose, gap = take.drawing.track.pose_F5, take.drawing.face.eye_gap

@@ -127,7 +127,16 @@ def train(
             _save(last, {**state, "elapsed": time.perf_counter() - started, "job": job})
     module.eval()
     if validate is not None and (folder / "best.pt").exists():
-        module.load_state_dict(torch.load(folder / "best.pt", weights_only=True)["model"])
+        restore_best(module, folder)
+
+
+def restore_best(module: nn.Module, folder: Path) -> None:
+    """Load the weights of a run's best validation, for use."""
+    best = folder / "best.pt"
+    if not best.exists():
+        raise UsageError(f"no best.pt in {folder}", remedy="train until the first validation")
+    module.load_state_dict(torch.load(best, weights_only=True)["model"])
+    module.eval()
 
 
 class _Sums:

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datagen.world.pretrain.data import Shard, ShardSpec, prepare
+from datagen.world.pretrain.data import Shard, ShardSpec, open_or_draw
 from datagen.world.pretrain.measure import measure_codec, reconstruct, write_sheet
-from datagen.world.pretrain.training import Figures, TrainSettings, train
+from datagen.world.pretrain.training import Figures, TrainSettings, restore_best, train
 from justdub.errors import UsageError
 
 _LOGVAR = -4.6  # of the posterior: sample() then adds 0.1, the noise the decoder is trained with
@@ -238,14 +238,12 @@ def run(
             )
     torch.set_num_threads(job.train.threads)
     folder, shards = Path(job.out), Path(job.shards)
-    base, check, test = (_draw(shards, spec, report) for spec in (job.train_on, job.check_on, job.report_on))
+    base, check, test = (open_or_draw(shards, spec, report) for spec in (job.train_on, job.check_on, job.report_on))
     vae = build(job.shape, job.train.seed)
 
     if finish_only:
-        if not (folder / "best.pt").exists():
-            raise UsageError(f"no best.pt in {folder}", remedy="train until the first validation")
-        vae.load_state_dict(torch.load(folder / "best.pt", weights_only=True)["model"])
-        return finish(vae.eval(), folder, base, test)
+        restore_best(vae, folder)
+        return finish(vae, folder, base, test)
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
         batch = draw_windows(base, window_at(job.windows, step), job.loss, job.train.seed, step)
@@ -273,15 +271,3 @@ def finish(vae: Any, folder: Path, base: Shard, test: Shard) -> dict[str, float]
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     write_sheet(folder / "sheet.png", test.frames[:6], reconstruct(saved, test.frames[:6]))
     return figures
-
-
-def _draw(shards: Path, spec: ShardSpec, report: Callable[[dict], None] | None) -> Shard:
-    """The shard of a specification, in a folder named after it."""
-    sound = "-sound" if spec.sound else ""
-    name = f"{spec.split}-{spec.size}px-{spec.frames}f-seed{spec.seed}-{spec.first}+{spec.clips}{sound}"
-
-    def tell(done: int, of: int) -> None:
-        if report is not None:
-            report({"drawing": name, "clips": done, "of": of})
-
-    return prepare(shards / name, spec, tell)
