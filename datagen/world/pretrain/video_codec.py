@@ -71,11 +71,13 @@ class VideoLossSettings:
 @dataclass(frozen=True)
 class WindowSettings:
     """What a step sees: `batch` windows of `frames` frames and `crop` pixels a side (0: the whole frame), from random
-    places of random clips, mirrored half of the time. Valid before step `until` (0: to the end)."""
+    places of random clips, mirrored half of the time; the share `mouth` of the crops holds the mouth. Valid before
+    step `until` (0: to the end)."""
 
     batch: int = 4
     frames: int = 17
     crop: int = 0
+    mouth: float = 0.0
     until: int = 0
 
 
@@ -150,8 +152,10 @@ def draw_windows(shard: Shard, settings: WindowSettings, loss: VideoLossSettings
     pixels, weights = [], []
     for clip in rng.integers(len(shard), size=settings.batch):
         first = int(rng.integers(shard.frames.shape[1] - settings.frames + 1))
-        y, x = (int(rng.integers(size - crop + 1)) for _ in range(2))
+        x, y = rng.integers(size - crop + 1, size=2)
         time = slice(first, first + settings.frames)
+        if rng.uniform() < settings.mouth:
+            x, y = _around(shard.mouth[clip, time], crop, size, rng)
         frames = shard.frames[clip, time, y : y + crop, x : x + crop]
         counts = _counts(shard.mouth[clip, time], shard.eyes[clip, time], size, loss)[:, y : y + crop, x : x + crop]
         if rng.uniform() < 0.5:
@@ -162,6 +166,13 @@ def draw_windows(shard: Shard, settings: WindowSettings, loss: VideoLossSettings
     return VideoBatch(
         pixels_BFHW3.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1), (weights_BFHW / weights_BFHW.mean())[:, None]
     )
+
+
+def _around(mouth_F4: np.ndarray, crop: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Corner x, y of a random crop that holds the mouth, as far as crop and frame allow."""
+    low, high = mouth_F4[:, :2].min(0), mouth_F4[:, 2:].max(0)
+    first, last = np.clip(np.ceil(high) - crop, 0, size - crop), np.clip(np.floor(low), 0, size - crop)
+    return rng.integers(np.minimum(first, last), np.maximum(first, last) + 1).astype(int)
 
 
 def _counts(mouth_F4: np.ndarray, eyes_F4: np.ndarray, size: int, loss: VideoLossSettings) -> np.ndarray:

@@ -206,6 +206,16 @@ def test_windows_weigh_mouths_and_depend_on_their_step_alone(shard):
     torch.testing.assert_close(ratios, torch.tensor([1.0, 2.0, 5.0]))
 
 
+def test_crops_hold_the_mouth(shard):
+    loss = video_codec.VideoLossSettings(mouth=100.0, eyes=1.0)
+    window = video_codec.WindowSettings(batch=24, frames=5, crop=64, mouth=1.0)
+    counts = video_codec.draw_windows(shard, window, loss, 0, 0).weights[:, 0]
+    mouth = counts > counts.amin() * 10
+    assert mouth.flatten(1).any(1).all()
+    edges = mouth[:, :, [0, -1]].sum() + mouth[:, :, :, [0, -1]].sum()
+    assert edges < 0.02 * mouth.sum()  # the margin of the box may be cut, the box not
+
+
 def test_windows_change_at_their_step():
     windows = (video_codec.WindowSettings(batch=1, until=10), video_codec.WindowSettings(batch=2, until=12))
     assert [video_codec.window_at(windows, step).batch for step in (0, 9, 10, 11, 12)] == [1, 1, 2, 2, 2]
