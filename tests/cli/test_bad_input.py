@@ -12,9 +12,9 @@ from pathlib import Path
 import clips
 import pytest
 import torch
+from adapter_files import write_adapter
 from safetensors.torch import save_file
 
-from adapters import write_adapter
 from justdub.cli.main import run
 from justdub.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_MISSING, EXIT_USAGE
 

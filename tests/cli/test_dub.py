@@ -10,8 +10,8 @@ import clips
 import models
 import numpy as np
 import pytest
+from adapter_files import write_adapter
 
-from adapters import write_adapter
 from justdub.cli.main import run
 from justdub.errors import EXIT_DONE
 from justdub.media import probe
