@@ -33,6 +33,16 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message[:1].lower() + message[1:], remedy=remedy)
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"justdub {version('justdub')}")
+        raise SystemExit(EXIT_DONE)
+
+
 def build_parser(prog: str = "justdub", only: str | None = None) -> Parser:
     """The whole command line, or that of one verb (`infer.py` is `justdub dub`)."""
     if only is not None:
@@ -40,10 +50,8 @@ def build_parser(prog: str = "justdub", only: str | None = None) -> Parser:
         VERBS[only].add_arguments(parser)
         parser.set_defaults(run=VERBS[only].run)
         return parser
-    from importlib.metadata import version
-
     parser = Parser(prog=prog, description="Dub video with a joint audio-visual diffusion model.", epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"justdub {version('justdub')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
     for name, module in VERBS.items():
         sub = verbs.add_parser(
