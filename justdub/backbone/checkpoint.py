@@ -160,6 +160,7 @@ def load(
         raise BadInputError(f"a weight file in {folder} is damaged: {error}", remedy="download it again") from error
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(f"{folder} cannot be loaded: {error}", expected="LTX-2 classes and safetensors") from error
+    _check_parts_agree(folder, pipeline)
     pipeline.to(device)
     for component in COMPONENTS:
         if isinstance(module := getattr(pipeline, component), torch.nn.Module):
@@ -174,6 +175,25 @@ def load(
         audio_codec=AudioCodec(pipeline.audio_vae, pipeline.vocoder),
         pipeline=pipeline,
     )
+
+
+def _check_parts_agree(folder: Path, pipeline: Any) -> None:
+    """Positions are computed from the transformer's config, latents by the VAEs: they must mean the same grid."""
+    config, vae, audio = pipeline.transformer.config, pipeline.vae, pipeline.audio_vae
+    said = tuple(config.vae_scale_factors)
+    real = (vae.temporal_compression_ratio, vae.spatial_compression_ratio, vae.spatial_compression_ratio)
+    if said != real:
+        raise BadInputError(
+            f"{folder}: the transformer counts on latents of {said}, the video VAE makes {real} (time, height, width)",
+            expected="parts of one checkpoint",
+        )
+    channels = audio.config.latent_channels * audio.config.mel_bins // audio.mel_compression_ratio
+    if (config.in_channels, config.audio_in_channels) != (vae.config.latent_channels, channels):
+        raise BadInputError(
+            f"{folder}: the transformer reads {config.in_channels} video and {config.audio_in_channels} audio channels, "
+            f"the VAEs make {vae.config.latent_channels} and {channels}",
+            expected="parts of one checkpoint",
+        )
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -99,3 +99,16 @@ def test_devices_and_dtypes() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(MissingError):
             checkpoint.choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("vae", "temporal_compression_ratio", 4), ("transformer", "vae_scale_factors", [8, 16, 16])],
+)
+def test_parts_of_different_checkpoints(copy: Path, part: str, key: str, value: object) -> None:
+    """A wrong ratio would give every token a wrong position, and nothing else would notice."""
+    path = copy / part / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {key: value}))
+    with pytest.raises(BadInputError, match="parts of one checkpoint"):
+        checkpoint.load(copy)
