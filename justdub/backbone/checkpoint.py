@@ -190,8 +190,8 @@ def _check_parts_agree(folder: Path, pipeline: Any) -> None:
     channels = audio.config.latent_channels * audio.config.mel_bins // audio.mel_compression_ratio
     if (config.in_channels, config.audio_in_channels) != (vae.config.latent_channels, channels):
         raise BadInputError(
-            f"{folder}: the transformer reads {config.in_channels} video and {config.audio_in_channels} audio channels, "
-            f"the VAEs make {vae.config.latent_channels} and {channels}",
+            f"{folder}: the transformer reads {config.in_channels} video and {config.audio_in_channels} audio "
+            f"channels, the VAEs make {vae.config.latent_channels} and {channels}",
             expected="parts of one checkpoint",
         )
 
