@@ -1,9 +1,9 @@
 """Run the golden cases of a folder and say how far each number is off (`python tests/golden_cases.py DIR` prints JSON).
 
 The format of a case is tests/golden/README.md. `tests/test_golden.py` calls this twice: in its own process, and in a
-child whose MKL uses one fixed set of kernels. The transformer turns sigma * 1000 into sines and cosines through
+child with one fixed set of kernels. The transformer turns sigma * 1000 into sines and cosines through
 float32 `exp`, and MKL's exp differs in the last bit between processors (measured: up to 4.5e-5 in the velocities on an
-AVX-512 machine against the machine that wrote the numbers, 6.7e-6 with the fixed kernels).
+AVX-512 machine against the machine that wrote the numbers, 5.8e-6 with the fixed kernels).
 """
 
 from __future__ import annotations
