@@ -226,7 +226,8 @@ def set_statistics(vae: Any, frames_NFHW3: np.ndarray) -> None:
 
 def save(vae: Any, folder: Path) -> None:
     """Write the model in half precision as a diffusers folder; the one in memory is left as it is."""
-    copy.deepcopy(vae).to(torch.bfloat16).save_pretrained(folder)
+    half = torch.nn.Module.to(copy.deepcopy(vae), torch.bfloat16)  # the model's own `to` warns about float32 parts
+    half.save_pretrained(folder)
 
 
 def run(
