@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -282,7 +282,7 @@ def checkpoint_block(joint: JointAttention, block: torch.nn.Module, *args: objec
     snapshot = joint.current
 
     def run(*inputs: object) -> object:
-        with joint.running(replace(snapshot)):
+        with joint.running(snapshot):
             return block(*inputs)
 
     return torch.utils.checkpoint.checkpoint(run, *args, use_reentrant=False)

@@ -37,7 +37,7 @@ class VideoCodec:
     def temporal_ratio(self) -> int:
         return int(self.vae.temporal_compression_ratio)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, frames_FHW3: np.ndarray | Tensor) -> Tensor:
         """Encode one clip: uint8 RGB, F on the 8k + 1 grid, H and W divisible by the spatial ratio.
 
@@ -53,7 +53,7 @@ class VideoCodec:
         mean, std = self._statistics()
         return (latents - mean) * self.vae.config.scaling_factor / std
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Decode one clip: (1, C, f, h, w) -> (F, H, W, 3) uint8 on the CPU."""
         mean, std = self._statistics()
@@ -116,7 +116,7 @@ class AudioCodec:
         filters_KM = _mel_filters(config.sample_rate, config.mel_bins).to(samples_CS.device)
         return (spectrum_CKT.transpose(1, 2) @ filters_KM).clamp(min=LOG_FLOOR).log()[None]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, samples_CS: np.ndarray | Tensor) -> Tensor:
         """Encode one clip's sound.
 
@@ -131,7 +131,7 @@ class AudioCodec:
         mean_CM, std_CM = self._statistics(latents_BCTM)
         return (latents_BCTM - mean_CM) / std_CM
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, latents_BCTM: Tensor) -> Tensor:
         """Decode one clip's sound: (1, C, T, M) -> (channels, S) float32 at `output_rate`, on the CPU."""
         latents_BCTM = latents_BCTM.to(self.vae.device, torch.float32)

@@ -59,7 +59,7 @@ class TextEncoder:
     def count_tokens(self, prompt: str) -> int:
         return len(self.pipeline.tokenizer(prompt.strip(), add_special_tokens=True).input_ids)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: training reads contexts and latents under autograd
     def encode(self, prompt: str) -> TextContext:
         """Context of one prompt, batch 1.
 

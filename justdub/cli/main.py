@@ -86,6 +86,10 @@ def run(argv: Sequence[str] | None = None, *, prog: str = "justdub", only: str |
         raise
     except MemoryError:
         return _fail("out of memory; try: a smaller --size or a shorter clip", EXIT_BUG)
+    except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+            return _fail("out of accelerator memory; try: a smaller --size, a shorter clip or --device cpu", EXIT_BUG)
+        raise
 
 
 def run_process(*, prog: str = "justdub", only: str | None = None) -> int:

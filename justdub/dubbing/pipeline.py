@@ -27,7 +27,7 @@ from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, choose_prompt
 from justdub.dubbing.sampler import Latents, sample
 from justdub.dubbing.settings import DubSettings, check_length
 from justdub.dubbing.size import check_size, working_size
-from justdub.errors import BadInputError
+from justdub.errors import BadInputError, UsageError
 from justdub.lora import files as adapter_files
 from justdub.media import ClipInfo, FrameReader, check_output, probe, read_audio, write_clip
 from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
@@ -285,6 +285,11 @@ class DubPipeline:
             stg_blocks=card.stg_blocks,
             rescale=settings.rescale,
         )
+        layers = len(self._transformer.transformer_blocks)
+        if settings.stg and not all(0 <= block < layers for block in card.stg_blocks):
+            raise UsageError(
+                f"--stg with blocks {card.stg_blocks}", expected=f"blocks of 0 to {layers - 1} in the card"
+            )
         negative = card.negative_prompt if settings.negative_prompt is None else settings.negative_prompt
         latents, sampling = sample(
             self.backbone.transformer,

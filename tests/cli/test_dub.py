@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import clips
@@ -13,8 +14,9 @@ import pytest
 from adapter_files import write_adapter
 
 from justdub.cli.main import run
-from justdub.errors import EXIT_DONE
+from justdub.errors import EXIT_BAD_INPUT, EXIT_DONE
 from justdub.media import probe
+from justdub.sequence import SequenceRules
 
 PROMPT = 'The woman is speaking French, saying: "Bonjour"'
 FAST = ["--steps", "2", "--guidance", "1", "--audio-guidance", "1", "--quiet"]
@@ -108,6 +110,23 @@ def test_an_adapter_changes_the_result_and_is_recorded(clip: Path, tmp_path: Pat
     (entry,) = manifest["adapters"]
     assert (entry["name"], entry["strength"], entry["sha256"]) == ("my_adapter", 0.5, digest(adapter))
     assert len({outputs["bare"], outputs["one"], outputs["half"]}) == 3
+
+
+def test_an_adapter_brings_its_rules(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the LTX-2 Dub-It adapters are run: no cross-modal rule, audio before time zero, half-size reference."""
+    rules = SequenceRules(cross_modal="full", audio_positions="negative", reference_downscale=2)
+    adapter = write_adapter(tmp_path / "lipdub.safetensors", rules=rules)
+    dub(clip, tmp_path / "out.mp4", "-a", str(adapter))
+    manifest = json.loads((tmp_path / "out.mp4.json").read_text())
+    assert manifest["rules"] == asdict(rules)
+    tokens = manifest["sampling"]["tokens"]
+    assert tokens["video"]["target"] == 4 * tokens["video"]["reference"] > 0
+    assert tokens["audio"]["target"] == tokens["audio"]["reference"]
+    assert "no --adapter" not in capsys.readouterr().err
+    other = write_adapter(tmp_path / "other.safetensors")
+    arguments = ["dub", "-i", str(clip), "-o", str(tmp_path / "o.mp4"), "-p", PROMPT, *FAST]
+    assert run([*arguments, "-a", str(adapter), "-a", str(other)]) == EXIT_BAD_INPUT
+    assert "other rules" in capsys.readouterr().err
 
 
 def test_reference_mode_and_cache(clip: Path, tmp_path: Path) -> None:
