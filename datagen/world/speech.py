@@ -99,9 +99,9 @@ class _Engine:
         self.pieces: list[bytes] = []
         self.events: list[tuple[int, str]] = []
         self.callback = _Callback(self._receive)
-        self.library = ctypes.CDLL(str(shutil.copy(library, folder / library.name)))
-        self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(folder).encode(), _OPTIONS)
-        self.library.espeak_SetSynthCallback(self.callback)
+        self.espeak = ctypes.CDLL(str(shutil.copy(library, folder / library.name)))
+        self.espeak.espeak_Initialize(_SYNCHRONOUS, 0, str(folder).encode(), _OPTIONS)
+        self.espeak.espeak_SetSynthCallback(self.callback)
 
     @staticmethod
     def _link(source: Path, target: Path) -> None:
@@ -131,13 +131,13 @@ class _Engine:
 
     def speak(self, text: str, voice: str, settings: dict[int, int]) -> tuple[bytes, list[tuple[int, str]]]:
         self.pieces, self.events = [], []
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        if self.library.espeak_SetVoiceByName(voice.encode()):
+        self.espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        if self.espeak.espeak_SetVoiceByName(voice.encode()):
             raise ValueError(f"espeak-ng knows no voice {voice!r}; languages here: {', '.join(LANGUAGES)}")
         for parameter, value in settings.items():
-            self.library.espeak_SetParameter(parameter, value, 0)
+            self.espeak.espeak_SetParameter(parameter, value, 0)
         raw = text.encode()
-        self.library.espeak_Synth(raw, ctypes.c_size_t(len(raw) + 1), 0, 1, 0, _UTF8, None, None)
+        self.espeak.espeak_Synth(raw, ctypes.c_size_t(len(raw) + 1), 0, 1, 0, _UTF8, None, None)
         return b"".join(self.pieces), self.events
 
 

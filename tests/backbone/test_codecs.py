@@ -25,6 +25,7 @@ def test_video_shapes_round_trip(backbone, frames: int, height: int, width: int)
     grid = (1 + (frames - 1) // codec.temporal_ratio, height // codec.spatial_ratio, width // codec.spatial_ratio)
     assert latents.shape == (1, backbone.transformer.module.config.in_channels, *grid)
     assert latents.dtype == torch.float32
+    assert not latents.is_inference(), "training reads latents under autograd"
     decoded = codec.decode(latents)
     assert decoded.shape == pixels.shape
     assert decoded.dtype == torch.uint8

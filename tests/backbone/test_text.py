@@ -21,6 +21,7 @@ def test_contexts_are_those_of_the_stock_pipeline(text) -> None:
     context = text.encode(PROMPT)
     assert torch.equal(context.video_BLD, video)
     assert torch.equal(context.audio_BLD, audio)
+    assert not context.video_BLD.is_inference(), "training reads contexts under autograd"
 
 
 def test_equal_prompts_are_encoded_once(text) -> None:
