@@ -118,6 +118,12 @@ class SlicedAttention:
         return attn.to_out[1](attn.to_out[0](x_BND))
 
     @staticmethod
+    def _refuse(*given: object) -> None:
+        """The rules here are slices. A mask or perturbation that someone else passes would be lost, so it is refused."""
+        if any(one is not None and one is not False for one in given):
+            raise ValueError("attention masks and perturbations are set by the pass, not passed to the transformer")
+
+    @staticmethod
     def _zero_attention(attn: LTX2Attention, like_BND: Tensor, rows: int) -> Tensor:
         """The output of `rows` rows whose attention is zero: the projection's bias (and nothing else, LoRA or not)."""
         zeros_B1D = like_BND.new_zeros(like_BND.shape[0], 1, attn.inner_dim)
@@ -146,6 +152,7 @@ class SelfAttention(SlicedAttention):
         perturbation_mask: Tensor | None = None,
         all_perturbed: bool | None = None,
     ) -> Tensor:
+        self._refuse(attention_mask, perturbation_mask, all_perturbed)
         x_BND, current = hidden_states, self.joint.current
         refs = getattr(current.layout, self.stream).reference
         q, k = self._queries(attn, x_BND, query_rotary_emb), self._keys(attn, x_BND, query_rotary_emb)
@@ -193,6 +200,7 @@ class CrossModalAttention(SlicedAttention):
         query_rotary_emb: Rotary = None,
         key_rotary_emb: Rotary = None,
     ) -> Tensor:
+        self._refuse(attention_mask)
         current = self.joint.current
         asking: StreamLayout = getattr(current.layout, self.asking)
         answering: StreamLayout = getattr(current.layout, self.answering)

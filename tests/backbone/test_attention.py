@@ -286,5 +286,19 @@ def test_the_transformer_cannot_run_without_its_rules() -> None:
         model._forward(at(models.plan(model)), models.text_context())
 
 
+def test_a_mask_from_outside_is_refused_not_lost() -> None:
+    model = models.joint()
+    plan = models.plan(model)
+    tokens = plan.layout.video.length
+    original = model.module.forward
+
+    def with_mask(**kwargs):
+        return original(**kwargs, video_self_attention_mask=torch.ones(1, tokens, tokens))
+
+    model.module.forward = with_mask
+    with pytest.raises(ValueError, match="set by the pass"):
+        model.velocity(at(plan), models.text_context())
+
+
 def test_every_condition_is_covered() -> None:
     assert {TEXT, REFERENCE, CROSS_MODAL, ATTENTION} == EVERYTHING
