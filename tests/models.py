@@ -17,7 +17,13 @@ from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
 GENERATIONS = {
     "2.0": {},
     # Per-head output gates, text modulation by the noise level: LTX-2.3.
-    "2.3": {"gated_attn": True, "audio_gated_attn": True, "cross_attn_mod": True, "audio_cross_attn_mod": True},
+    "2.3": {
+        "gated_attn": True,
+        "audio_gated_attn": True,
+        "cross_attn_mod": True,
+        "audio_cross_attn_mod": True,
+        "perturbed_attn": True,
+    },
 }
 TEXT_WIDTH = 24
 

@@ -119,7 +119,7 @@ class SlicedAttention:
 
     @staticmethod
     def _refuse(*given: object) -> None:
-        """The rules here are slices. A mask or perturbation that someone else passes would be lost, so it is refused."""
+        """The rules here are slices: a mask or perturbation from outside would be lost, so it is refused."""
         if any(one is not None and one is not False for one in given):
             raise ValueError("attention masks and perturbations are set by the pass, not passed to the transformer")
 
