@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from datagen.world.pretrain.data import Shard, ShardSpec, open_or_draw
-from datagen.world.pretrain.training import Figures, TrainSettings, restore_best, train
+from datagen.world.pretrain.training import Figures, TrainSettings, restore, train
 from datagen.world.pretrain.video_codec import save
 from justdub.backbone.codecs import AudioCodec
 from justdub.errors import UsageError
@@ -181,7 +181,7 @@ def run(
         return found | {"score": -found["rmse"] - found["voiced_rmse"]}
 
     if finish_only:
-        restore_best(vae, folder)
+        restore(vae, folder / "best.pt")
     else:
         plain = json.loads(json.dumps(asdict(job)))
         train(vae, loss_at, job.train, folder, job=plain, resume=resume, validate=validate, report=report)

@@ -127,15 +127,14 @@ def train(
             _save(last, {**state, "elapsed": time.perf_counter() - started, "job": job})
     module.eval()
     if validate is not None and (folder / "best.pt").exists():
-        restore_best(module, folder)
+        restore(module, folder / "best.pt")
 
 
-def restore_best(module: nn.Module, folder: Path) -> None:
-    """Load the weights of a run's best validation, for use."""
-    best = folder / "best.pt"
-    if not best.exists():
-        raise UsageError(f"no best.pt in {folder}", remedy="train until the first validation")
-    module.load_state_dict(torch.load(best, weights_only=True)["model"])
+def restore(module: nn.Module, path: Path) -> None:
+    """Load the weights of a run's `best.pt` or `last.pt`, for use."""
+    if not path.exists():
+        raise UsageError(f"no {path}", remedy="train until the first validation or checkpoint")
+    module.load_state_dict(torch.load(path, weights_only=True)["model"])
     module.eval()
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datagen.world.pretrain.data import Shard, ShardSpec, open_or_draw
 from datagen.world.pretrain.measure import measure_codec, reconstruct, write_sheet
-from datagen.world.pretrain.training import Figures, TrainSettings, restore_best, train
+from datagen.world.pretrain.training import Figures, TrainSettings, restore, train
 from justdub.errors import UsageError
 
 _LOGVAR = -4.6  # of the posterior: sample() then adds 0.1, the noise the decoder is trained with
@@ -85,7 +85,8 @@ class WindowSettings:
 class VideoCodecJob:
     """`out`: folder of the run. `shards`: folder for drawn clips. `train_on`, `check_on` (picks the best weights),
     `report_on`: the clips. `check_clips`: of the second, used at each validation. `windows`: small ones first, since
-    the first steps need to be many rather than good."""
+    the first steps need to be many rather than good. `start_from`: folder of a run of the same shape whose last
+    weights this one starts with ("": random ones); its schedule is its own."""
 
     out: str
     shards: str
@@ -93,6 +94,7 @@ class VideoCodecJob:
     check_on: ShardSpec = field(default_factory=lambda: ShardSpec(clips=16, split="library"))
     report_on: ShardSpec = field(default_factory=lambda: ShardSpec(clips=48, split="test"))
     check_clips: int = 8
+    start_from: str = ""
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     loss: VideoLossSettings = field(default_factory=VideoLossSettings)
     windows: tuple[WindowSettings, ...] = (WindowSettings(),)
@@ -252,9 +254,11 @@ def run(
     folder, shards = Path(job.out), Path(job.shards)
     base, check, test = (open_or_draw(shards, spec, report) for spec in (job.train_on, job.check_on, job.report_on))
     vae = build(job.shape, job.train.seed)
+    if job.start_from and not (resume or finish_only):
+        restore(vae, Path(job.start_from) / "last.pt")
 
     if finish_only:
-        restore_best(vae, folder)
+        restore(vae, folder / "best.pt")
         return finish(vae, folder, base, test)
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:

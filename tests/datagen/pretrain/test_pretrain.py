@@ -14,7 +14,7 @@ pytest.importorskip("espeakng_loader")
 
 from datagen.world.pretrain import config, data, measure, muon, training, video_codec
 from justdub.backbone.codecs import VideoCodec
-from justdub.errors import BadInputError, JustDubError, UsageError
+from justdub.errors import BadInputError, UsageError
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 TINY = video_codec.ShapeSettings(
@@ -269,8 +269,9 @@ def test_a_known_error_has_its_decibels(shard):
     assert measure.measure_video(shard, shard.frames[:].astype(np.float32) + 25.5).psnr == pytest.approx(20, abs=1e-4)
 
 
-def test_the_committed_job_is_understood():
-    job = config.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", ["train.lr=2e-3", "loss.eyes=3"])
+@pytest.mark.parametrize("name", ["video_codec.yaml", "video_codec_more.yaml"])
+def test_the_committed_jobs_are_understood(name):
+    job = config.load(video_codec.VideoCodecJob, CONFIGS / name, ["train.lr=2e-3", "loss.eyes=3"])
     assert job.train.lr == 2e-3 and job.loss.eyes == 3.0
     assert all((window.frames - 1) % job.shape.temporal_ratio == 0 for window in job.windows)
 
@@ -309,4 +310,8 @@ def test_the_command_trains_saves_and_measures(tmp_path, capsys):
     assert main(["video-codec", str(CONFIGS / "video_codec.yaml"), *words]) == UsageError.exit_code
     assert main(["video-codec", str(CONFIGS / "video_codec.yaml"), *words, "--finish"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(out)
-    assert issubclass(UsageError, JustDubError)
+    more = {"out": tmp_path / "more", "start_from": run, "train.steps": 1, "train.lr": 0.0, "train.adam_lr": 0.0}
+    words += [word for key, value in more.items() for word in ("--set", f"{key}={value}")]
+    assert main(["video-codec", str(CONFIGS / "video_codec.yaml"), *words]) == 0
+    first, second = (torch.load(folder / "last.pt", weights_only=True)["model"] for folder in (run, tmp_path / "more"))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
