@@ -61,7 +61,7 @@ def test_negative_audio_positions_end_one_gap_before_zero() -> None:
 
 
 def test_positions_stay_float32_and_distinct_over_twenty_seconds() -> None:
-    """bfloat16 positions lose a fifth of them (FACTS of the reference code)."""
+    """bfloat16 positions lose a fifth of them."""
     times = audio_positions(501, GEOMETRY)[0].mean(-1)
     assert times.dtype == torch.float32
     assert times.unique().numel() == 501

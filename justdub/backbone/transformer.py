@@ -46,7 +46,7 @@ class JointTransformer:
         self.geometry = Geometry.from_config(module.config)
         config = module.config
         # LTX-2.3 and later drive the cross-modal modulation by the other modality's sigma, one value for all rows;
-        # LTX-2.0 by each token's own timestep (FACTS of the checkpoints: text modulation came with the same change).
+        # LTX-2.0 by each token's own timestep (text modulation came with the same change).
         self.cross_timestep: bool = bool(config.cross_attn_mod or config.audio_cross_attn_mod)
 
     @property
