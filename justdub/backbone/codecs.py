@@ -9,7 +9,6 @@ T audio latent steps, M mel bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -161,19 +160,3 @@ def _mel_filters(sample_rate: int, bins: int) -> Tensor:
         mel_scale="slaney",
     )
     return torch.from_numpy(filters).float()
-
-
-def hold_last_frame(chunks: Iterator[np.ndarray], total: int) -> np.ndarray:
-    """Gather chunks (f, H, W, 3) into one clip of `total` frames; what is missing at the end repeats the last frame."""
-    clip: np.ndarray | None = None
-    filled = 0
-    for chunk in chunks:
-        if clip is None:
-            clip = np.empty((total, *chunk.shape[1:]), dtype=np.uint8)
-        taken = min(len(chunk), total - filled)
-        clip[filled : filled + taken] = chunk[:taken]
-        filled += taken
-    if clip is None:
-        raise ValueError("no frames to hold")
-    clip[filled:] = clip[filled - 1]
-    return clip

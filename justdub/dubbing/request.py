@@ -15,7 +15,7 @@ from justdub.dubbing.size import parse_size
 from justdub.errors import BadInputError, MissingError, UsageError
 from justdub.media import ClipInfo, check_output, probe
 
-# About 20 bytes a token in the least compact script; the exact count is the tokenizer's, once it is loaded.
+# A cheap bound, 8 characters for each of LTX-2's 1024 tokens; the exact count is the tokenizer's, once it is loaded.
 MAX_PROMPT_CHARACTERS = 8192
 
 

@@ -11,7 +11,6 @@ FFmpeg-based decoder does), 10-bit samples become 8-bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 
 import numpy as np
 
@@ -228,11 +227,6 @@ def resize_frames(frames_FHW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         frames_FCHW, size=(size[1], size[0]), mode="bicubic", antialias=True, align_corners=False
     )
     return np.ascontiguousarray(resized_FCHW.permute(0, 2, 3, 1).numpy())
-
-
-def frame_time(info: ClipInfo, index: int) -> Fraction:
-    """Seconds after the first frame at which frame `index` is shown."""
-    return index / info.video.frame_rate
 
 
 def _repeat(frame, rotation: int, first: int, stop: int) -> Iterator[np.ndarray]:
