@@ -88,7 +88,10 @@ class SequenceRules:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What one latent covers, read from the checkpoint's configs. Times in seconds, space in pixels."""
+    """What one latent covers, read from the checkpoint's configs. Times in seconds, space in pixels.
+
+    `patch`: latents a side that make one video token (1 in all published LTX-2 checkpoints).
+    """
 
     frames_per_latent: int = 8
     pixels_per_latent: int = 32
@@ -96,6 +99,7 @@ class Geometry:
     sample_rate: int = 16000
     hop_length: int = 160
     causal_offset: int = 1
+    patch: int = 1
 
     @classmethod
     def from_config(cls, config: Any) -> Geometry:
@@ -103,8 +107,8 @@ class Geometry:
         frames, height, width = config.vae_scale_factors
         if height != width:
             raise UsageError(f"vae_scale_factors are {config.vae_scale_factors}", expected="square spatial factors")
-        if config.patch_size != 1 or config.patch_size_t != 1:
-            raise UsageError("a transformer with patches larger than one latent", expected="patch_size 1")
+        if config.patch_size_t != 1:
+            raise UsageError("a transformer whose tokens span several latent frames", expected="patch_size_t 1")
         return cls(
             frames_per_latent=frames,
             pixels_per_latent=height,
@@ -112,7 +116,12 @@ class Geometry:
             sample_rate=config.audio_sampling_rate,
             hop_length=config.audio_hop_length,
             causal_offset=config.causal_offset,
+            patch=config.patch_size,
         )
+
+    @property
+    def pixels_per_token(self) -> int:
+        return self.pixels_per_latent * self.patch
 
     def latent_frames(self, frames: int) -> int:
         """Latent frames of `frames` pixel frames; the first latent covers one frame, every other eight (8k + 1)."""
@@ -126,14 +135,20 @@ class Geometry:
 # -- tokens and positions ---------------------------------------------------------------------------------------------
 
 
-def patchify_video(latents_BCFHW: Tensor) -> Tensor:
-    """(B, C, F, H, W) -> (B, F*H*W, C), time slowest."""
-    return latents_BCFHW.flatten(2).transpose(1, 2)
+def patchify_video(latents_BCFHW: Tensor, patch: int = 1) -> Tensor:
+    """(B, C, F, H, W) -> (B, F*H/p*W/p, C*p*p), time slowest; channels outside the patch's rows and columns."""
+    if patch == 1:
+        return latents_BCFHW.flatten(2).transpose(1, 2)
+    split = latents_BCFHW.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # B C F h p w p
+    return split.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
 
 
-def unpatchify_video(tokens_BNC: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Inverse of `patchify_video` for a grid (F, H, W)."""
-    return tokens_BNC.transpose(1, 2).unflatten(2, grid)
+def unpatchify_video(tokens_BNC: Tensor, grid: tuple[int, int, int], patch: int = 1) -> Tensor:
+    """Inverse of `patchify_video` for a grid of tokens (F, H/p, W/p)."""
+    if patch == 1:
+        return tokens_BNC.transpose(1, 2).unflatten(2, grid)
+    split = tokens_BNC.unflatten(1, grid).unflatten(4, (-1, patch, patch))  # B F h w C p p
+    return split.permute(0, 4, 1, 2, 5, 3, 6).flatten(5).flatten(3, 4)
 
 
 def patchify_audio(latents_BCTM: Tensor) -> Tensor:
@@ -154,7 +169,7 @@ def video_positions(
     Latent frame 0 covers the pixel frame [0, 1), latent k >= 1 the frames [8k - 7, 8k + 1), clipped at 0.
 
     Args:
-        grid: (F, H, W) in latents.
+        grid: (F, H, W) in tokens.
         downscale: how many target pixels one pixel of this grid stands for (references at lower resolution).
 
     Returns:
@@ -163,7 +178,7 @@ def video_positions(
     starts = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in grid), indexing="ij")
     start_3N = torch.stack([s.flatten() for s in starts])
     bounds_3N2 = torch.stack([start_3N, start_3N + 1], dim=-1)
-    pixels = geometry.pixels_per_latent * downscale
+    pixels = geometry.pixels_per_token * downscale
     scale_311 = torch.tensor([geometry.frames_per_latent, pixels, pixels], dtype=torch.float32)[:, None, None]
     bounds_3N2 = bounds_3N2 * scale_311
     frames_N2 = (bounds_3N2[0] + geometry.causal_offset - geometry.frames_per_latent).clamp(min=0)
@@ -282,13 +297,17 @@ class StreamPlan:
 
 @dataclass(frozen=True)
 class SequencePlan:
-    """A clip's sequence without its noise. `at` adds the noisy tokens of one step."""
+    """A clip's sequence without its noise. `at` adds the noisy tokens of one step.
+
+    `video_grid` counts tokens of `patch` latents a side; `mel_bins` are the audio latents'.
+    """
 
     video: StreamPlan
     audio: StreamPlan
     rules: SequenceRules
     video_grid: tuple[int, int, int]
     mel_bins: int
+    patch: int = 1
 
     @property
     def layout(self) -> Layout:
@@ -308,6 +327,10 @@ class SequencePlan:
         return Sequence(
             self.video.at(video_BNC, video_sigma_B), self.audio.at(audio_BNC, audio_sigma_B), self.layout, self.rules
         )
+
+    def latents(self, video_BNC: Tensor, audio_BNC: Tensor) -> tuple[Tensor, Tensor]:
+        """Target tokens as latents, (B, C, F, H, W) and (B, C, T, M)."""
+        return unpatchify_video(video_BNC, self.video_grid, self.patch), unpatchify_audio(audio_BNC, self.mel_bins)
 
     def without_reference(self) -> SequencePlan:
         """The same target with no reference tokens at all (guidance, condition dropout)."""
@@ -353,19 +376,19 @@ def plan_sequence(
                 expected=f"{tuple(target.shape[:2])} as the target has",
             )
     batch, device = video_target_BCFHW.shape[0], video_target_BCFHW.device
-    grid: tuple[int, int, int] = tuple(video_target_BCFHW.shape[2:])  # type: ignore[assignment]
+    grid = _token_grid(video_target_BCFHW, geometry.patch)
     steps, mel_bins = audio_target_BCTM.shape[2:]
 
     if keep_first_frame_B is None:
         keep_first_frame_B = torch.full((batch,), rules.keep_first_frame)
-    video_clean_BNC = patchify_video(video_target_BCFHW)
+    video_clean_BNC = patchify_video(video_target_BCFHW, geometry.patch)
     in_first_frame_N = torch.arange(video_clean_BNC.shape[1], device=device) < grid[1] * grid[2]
     kept_BN = keep_first_frame_B.to(device)[:, None] & in_first_frame_N[None]
     video_bounds = [video_positions(grid, frame_rate, geometry)]
     video_reference_BRC = video_clean_BNC[:, :0]
     if video_reference_BCFHW is not None:
-        video_reference_BRC = patchify_video(video_reference_BCFHW)
-        reference_grid: tuple[int, int, int] = tuple(video_reference_BCFHW.shape[2:])  # type: ignore[assignment]
+        video_reference_BRC = patchify_video(video_reference_BCFHW, geometry.patch)
+        reference_grid = _token_grid(video_reference_BCFHW, geometry.patch)
         bounds = video_positions(reference_grid, frame_rate, geometry, downscale=rules.reference_downscale)
         video_bounds.insert(0, bounds)
 
@@ -391,4 +414,10 @@ def plan_sequence(
         rules=rules,
         video_grid=grid,
         mel_bins=mel_bins,
+        patch=geometry.patch,
     )
+
+
+def _token_grid(latents_BCFHW: Tensor, patch: int) -> tuple[int, int, int]:
+    frames, height, width = latents_BCFHW.shape[2:]
+    return frames, height // patch, width // patch

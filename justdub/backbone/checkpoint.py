@@ -188,10 +188,11 @@ def _check_parts_agree(folder: Path, pipeline: Any) -> None:
             expected="parts of one checkpoint",
         )
     channels = audio.config.latent_channels * audio.config.mel_bins // audio.mel_compression_ratio
-    if (config.in_channels, config.audio_in_channels) != (vae.config.latent_channels, channels):
+    made = (vae.config.latent_channels * config.patch_size**2, channels)
+    if (config.in_channels, config.audio_in_channels) != made:
         raise BadInputError(
             f"{folder}: the transformer reads {config.in_channels} video and {config.audio_in_channels} audio "
-            f"channels, the VAEs make {vae.config.latent_channels} and {channels}",
+            f"channels, the VAEs make {made[0]} and {made[1]}",
             expected="parts of one checkpoint",
         )
 

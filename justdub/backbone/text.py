@@ -26,19 +26,21 @@ class TextContext:
 
     Attributes:
         video_BLD, audio_BLD: context of each stream.
-        mask_BL: 1 where a token counts, or None when all do (kernels without mask support then work).
+        video_mask_BL, audio_mask_BL: 1 where a token counts, or None when all do (kernels without mask support then
+            work).
     """
 
     video_BLD: Tensor
     audio_BLD: Tensor
-    mask_BL: Tensor | None = None
+    video_mask_BL: Tensor | None = None
+    audio_mask_BL: Tensor | None = None
 
     def expand(self, batch: int) -> TextContext:
         """Share a context of batch one among `batch` samples."""
         if self.video_BLD.shape[0] == batch:
             return self
-        mask = None if self.mask_BL is None else self.mask_BL.expand(batch, -1)
-        return TextContext(self.video_BLD.expand(batch, -1, -1), self.audio_BLD.expand(batch, -1, -1), mask)
+        masks = (None if mask is None else mask.expand(batch, -1) for mask in (self.video_mask_BL, self.audio_mask_BL))
+        return TextContext(self.video_BLD.expand(batch, -1, -1), self.audio_BLD.expand(batch, -1, -1), *masks)
 
 
 class TextEncoder:
@@ -77,17 +79,29 @@ class TextEncoder:
                 expected=f"at most {self.max_tokens} tokens",
                 remedy="shorten the prompt, or dub the clip in parts",
             )
-        encoder, connectors = self.pipeline.text_encoder, self.pipeline.connectors
-        states, mask_BL, _, _ = self.pipeline.encode_prompt(
-            prompt,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self.max_tokens,
-            device=encoder.device,
-            dtype=encoder.dtype,
-        )
-        video_BLD, audio_BLD, out_mask_BL = connectors(states.to(connectors.dtype), mask_BL)
-        context = TextContext(video_BLD, audio_BLD, None if bool(out_mask_BL.all()) else out_mask_BL)
+        context = self.encode_batch([prompt], tokens)
         self._cache[prompt] = context
         while len(self._cache) > CACHED_PROMPTS:
             self._cache.popitem(last=False)
         return context
+
+    def encode_batch(self, prompts: list[str], longest: int) -> TextContext:
+        """Context of prompts of at most `longest` tokens, under autograd and not cached (pretraining learns it).
+
+        Connectors with registers fill the padding up to `max_tokens` with them, and every token counts. Without
+        registers padding means nothing: prompts are padded to the longest only, and the rest is masked.
+        """
+        encoder, connectors = self.pipeline.text_encoder, self.pipeline.connectors
+        padded = connectors.config.video_connector_num_learnable_registers is None
+        states, mask_BL, _, _ = self.pipeline.encode_prompt(
+            prompts,
+            do_classifier_free_guidance=False,
+            max_sequence_length=longest if padded else self.max_tokens,
+            device=encoder.device,
+            dtype=encoder.dtype,
+        )
+        video_BLD, audio_BLD, out_mask_BL = connectors(states.to(connectors.dtype), mask_BL)
+        # Without registers the connectors' own mask is all ones, padding included: the tokenizer's is the true one.
+        mask_BL = mask_BL if padded else out_mask_BL
+        mask_BL = None if bool(mask_BL.all()) else mask_BL
+        return TextContext(video_BLD, audio_BLD, mask_BL, mask_BL)

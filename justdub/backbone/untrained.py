@@ -22,7 +22,14 @@ SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>")
 
 @dataclass(frozen=True)
 class Size:
-    """Widths of an untrained checkpoint."""
+    """Widths and ratios of a checkpoint.
+
+    Attributes:
+        video_channels: of a video latent; audio_channels: of an audio latent, which has `mel_bins` / 4 bins.
+        patch: video latents a side that make one token.
+        ratios: what a video latent covers, (frames, pixels, pixels).
+        registers: learned tokens that fill the padding of prompts; None leaves padding out.
+    """
 
     video_heads: int = 4
     video_head_dim: int = 24
@@ -30,10 +37,17 @@ class Size:
     audio_head_dim: int = 16
     layers: int = 4
     video_channels: int = 16
+    patch: int = 1
     audio_channels: int = 2
     mel_bins: int = 64
+    ratios: tuple[int, int, int] = (8, 32, 32)
     text_width: int = 32
+    text_layers: int = 2
+    text_heads: int = 2
+    text_window: int = 64
     text_tokens: int = 512
+    connector_layers: int = 1
+    registers: int | None = 16
 
 
 def byte_tokenizer(max_tokens: int) -> Any:
@@ -59,30 +73,19 @@ def byte_tokenizer(max_tokens: int) -> Any:
     )
 
 
-def build(size: Size = Size(), *, seed: int = 0) -> Any:
-    """An `LTX2Pipeline` of the given widths with random weights."""
-    from diffusers import (
-        AutoencoderKLLTX2Audio,
-        AutoencoderKLLTX2Video,
-        FlowMatchEulerDiscreteScheduler,
-        LTX2Pipeline,
-        LTX2VideoTransformer3DModel,
-    )
-    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+def text_encoder(size: Size) -> Any:
+    """A Gemma 3 over bytes."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-    torch.manual_seed(seed)
-    audio_tokens = size.audio_channels * size.mel_bins // 4
-    text_layers = 2
     text_config = {
         "vocab_size": 260,
         "hidden_size": size.text_width,
         "intermediate_size": 2 * size.text_width,
-        "num_hidden_layers": text_layers,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": size.text_width // 2,
-        "sliding_window": 64,
+        "num_hidden_layers": size.text_layers,
+        "num_attention_heads": size.text_heads,
+        "num_key_value_heads": size.text_heads // 2,
+        "head_dim": size.text_width // size.text_heads,
+        "sliding_window": size.text_window,
         "max_position_embeddings": 2048,
         "pad_token_id": 0,
         "eos_token_id": 1,
@@ -96,7 +99,7 @@ def build(size: Size = Size(), *, seed: int = 0) -> Any:
         "image_size": 28,
         "patch_size": 14,
     }
-    text_encoder = Gemma3ForConditionalGeneration(
+    return Gemma3ForConditionalGeneration(
         Gemma3Config(
             text_config=text_config,
             vision_config=vision_config,
@@ -106,19 +109,36 @@ def build(size: Size = Size(), *, seed: int = 0) -> Any:
             image_token_index=6,
         )
     )
-    connector = {"num_attention_heads": 2, "attention_head_dim": size.text_width // 2, "num_layers": 1}
-    connectors = LTX2TextConnectors(
+
+
+def connectors(size: Size) -> Any:
+    """From the text encoder's states to the context of each stream."""
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors
+
+    connector = {
+        "num_attention_heads": size.text_heads,
+        "attention_head_dim": size.text_width // size.text_heads,
+        "num_layers": size.connector_layers,
+        "num_learnable_registers": size.registers,
+    }
+    return LTX2TextConnectors(
         caption_channels=size.text_width,
-        text_proj_in_factor=text_layers + 1,
+        text_proj_in_factor=size.text_layers + 1,
         **{f"{stream}_connector_{k}": v for stream in ("video", "audio") for k, v in connector.items()},
-        video_connector_num_learnable_registers=16,
-        audio_connector_num_learnable_registers=16,
         connector_rope_base_seq_len=size.text_tokens,
         rope_type="split",
     )
-    transformer = LTX2VideoTransformer3DModel(
-        in_channels=size.video_channels,
-        out_channels=size.video_channels,
+
+
+def transformer(size: Size) -> Any:
+    """The joint transformer."""
+    from diffusers import LTX2VideoTransformer3DModel
+
+    audio_tokens = size.audio_channels * size.mel_bins // 4
+    return LTX2VideoTransformer3DModel(
+        in_channels=size.video_channels * size.patch**2,
+        out_channels=size.video_channels * size.patch**2,
+        patch_size=size.patch,
         num_attention_heads=size.video_heads,
         attention_head_dim=size.video_head_dim,
         cross_attention_dim=size.video_heads * size.video_head_dim,
@@ -129,8 +149,23 @@ def build(size: Size = Size(), *, seed: int = 0) -> Any:
         audio_cross_attention_dim=size.audio_heads * size.audio_head_dim,
         num_layers=size.layers,
         caption_channels=size.text_width,
+        vae_scale_factors=size.ratios,
         rope_type="split",
     )
+
+
+def build(size: Size = Size(), *, seed: int = 0) -> Any:
+    """An `LTX2Pipeline` of the given widths with random weights (its video VAE is 8x and 32x32)."""
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        FlowMatchEulerDiscreteScheduler,
+        LTX2Pipeline,
+    )
+    from diffusers.pipelines.ltx2 import LTX2Vocoder
+
+    torch.manual_seed(seed)
+    text, connected, joint = text_encoder(size), connectors(size), transformer(size)
     vae = AutoencoderKLLTX2Video(
         latent_channels=size.video_channels,
         block_out_channels=(8, 8, 16, 16),
@@ -143,7 +178,7 @@ def build(size: Size = Size(), *, seed: int = 0) -> Any:
         decoder_spatial_padding_mode="zeros",
     )
     audio_vae = AutoencoderKLLTX2Audio(
-        base_channels=audio_tokens,
+        base_channels=size.audio_channels * size.mel_bins // 4,
         ch_mult=(1, 1, 1),
         num_res_blocks=1,
         resolution=size.mel_bins,
@@ -164,10 +199,10 @@ def build(size: Size = Size(), *, seed: int = 0) -> Any:
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae,
         audio_vae=audio_vae,
-        text_encoder=text_encoder,
+        text_encoder=text,
         tokenizer=byte_tokenizer(size.text_tokens),
-        connectors=connectors,
-        transformer=transformer,
+        connectors=connected,
+        transformer=joint,
         vocoder=vocoder,
     )
 

@@ -209,7 +209,7 @@ class DubPipeline:
     def _read(
         self, info: ClipInfo, settings: DubSettings, rules: SequenceRules, manifest: Manifest, report: Progress
     ) -> Source:
-        multiple = self.backbone.video_codec.spatial_ratio * rules.reference_downscale
+        multiple = self.backbone.transformer.geometry.pixels_per_token * rules.reference_downscale
         if settings.size is not None:
             check_size(settings.size, multiple)
             size = settings.size

@@ -17,7 +17,7 @@ from justdub.backbone.text import TextContext
 from justdub.backbone.transformer import JointTransformer, Velocity
 from justdub.dubbing.guidance import ATTENTION, CROSS_MODAL, EVERYTHING, REFERENCE, TEXT, Row, rescale
 from justdub.errors import JustDubError
-from justdub.sequence import SequencePlan, unpatchify_audio, unpatchify_video
+from justdub.sequence import SequencePlan
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def sample(
             on_step(step + 1, steps)
     final = plan.at(video_BNC, audio_BNC, torch.zeros_like(sigma_B), torch.zeros_like(sigma_B))
     video_BNC = final.video.tokens_BNC[:, plan.layout.video.reference :]  # kept tokens at their clean values
-    latents = Latents(unpatchify_video(video_BNC, plan.video_grid), unpatchify_audio(audio_BNC, plan.mel_bins))
+    latents = Latents(*plan.latents(video_BNC, audio_BNC))
     return latents, runner.report()
 
 

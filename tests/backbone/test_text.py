@@ -30,7 +30,7 @@ def test_equal_prompts_are_encoded_once(text) -> None:
 
 
 def test_a_mask_of_ones_is_dropped(text) -> None:
-    assert text.encode(PROMPT).mask_BL is None
+    assert text.encode(PROMPT).video_mask_BL is None
 
 
 def test_too_long_a_prompt_is_refused_not_cut(text) -> None:

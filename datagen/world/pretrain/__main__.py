@@ -17,7 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     video = jobs.add_parser("video-codec", help="frames <-> latents: a small AutoencoderKLLTX2Video")
     audio = jobs.add_parser("audio-codec", help="speech <-> latents: a small AutoencoderKLLTX2Audio")
-    for command in (video, audio):
+    joint = jobs.add_parser("transformer", help="the joint transformer with its text encoder and connectors")
+    for command in (video, audio, joint):
         command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="see configs/pretrain")
         command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change a setting")
         go = command.add_mutually_exclusive_group()
@@ -37,11 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> dict[str, float]:
-    from datagen.world.pretrain import audio_codec, video_codec
+    from datagen.world.pretrain import audio_codec, transformer, video_codec
 
     module, kind = {
         "video-codec": (video_codec, video_codec.VideoCodecJob),
         "audio-codec": (audio_codec, audio_codec.AudioCodecJob),
+        "transformer": (transformer, transformer.TransformerJob),
     }[options.job]
     job = config.load(kind, options.config, options.set)
     return module.run(job, resume=options.resume, finish_only=options.finish, report=_tell)
@@ -58,7 +60,7 @@ def _tell(line: dict) -> None:
         )
     else:
         left = f"{line['eta_s'] / 60:.1f} min left"
-        rest = " ".join(f"{name} {line[name]}" for name in ("loss", "train_psnr") if name in line)
+        rest = " ".join(f"{name} {line[name]}" for name in ("loss", "train_psnr", "video", "audio") if name in line)
         sys.stderr.write(f"step {line['step']}/{line['of']} {rest} {line['s_per_step']} s/step, {left}\n")
     sys.stderr.flush()
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from datagen.world.pretrain.data import Shard, ShardSpec, open_or_draw
-from datagen.world.pretrain.training import Figures, TrainSettings, restore, train
+from datagen.world.pretrain.training import Figures, TrainSettings, half_precision, restore, train
 from datagen.world.pretrain.video_codec import save
 from justdub.backbone.codecs import AudioCodec
 from justdub.errors import UsageError
@@ -174,7 +174,9 @@ def run(
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
         mel = draw_windows(vae, base, job.batch, job.frames, job.train.seed, step)
-        return codec_loss(vae, mel, job.loss, torch.Generator().manual_seed(1_000_003 * job.train.seed + step))
+        noise = torch.Generator().manual_seed(1_000_003 * job.train.seed + step)
+        with half_precision(job.train):
+            return codec_loss(vae, mel, job.loss, noise)
 
     def validate() -> Figures:
         found = asdict(measure(vae, np.asarray(check.samples)))

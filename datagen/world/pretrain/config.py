@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +56,10 @@ def _value(hint: Any, value: Any, at: str) -> Any:
             raise UsageError(f"{at} is {value!r}", expected="a list")
         element = typing.get_args(hint)[0]
         return tuple(_value(element, item, f"{at}[{number}]") for number, item in enumerate(value))
+    if isinstance(hint, types.UnionType):  # "int | None"
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as a string
         try:
             return float(value)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from datagen.world.pretrain.muon import Muon
 from justdub.errors import BadInputError, UsageError
 
 Figures = dict[str, float]
+_TABLES = ("embed_tokens", "scale_shift_table", "registers")  # parameters that are lists of vectors
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class TrainSettings:
         steps: of the whole run; the learning rates warm up for `warmup` steps, stay until the share `hold` of the run,
             then fall linearly to `floor` of themselves.
         lr: of matrices and kernels (Muon), adam_lr: of the rest. decay: weight decay of the matrices.
+        average: decay of the running mean of the weights, which is what is validated and kept (0: the weights
+            themselves).
+        dtype: of the arithmetic, float32 or bfloat16. On a CPU bfloat16 is several times faster with matrix units for
+            it (AMX) and slower without. The optimizer's weights are float32 either way.
         threads: of torch; 1 for bit-exact resuming. The `_every` are in steps.
     """
 
@@ -41,11 +48,18 @@ class TrainSettings:
     warmup: int = 20
     hold: float = 0.5
     floor: float = 0.03
+    average: float = 0.0
+    dtype: str = "float32"
     seed: int = 0
     threads: int = 1
     log_every: int = 10
     checkpoint_every: int = 100
     validate_every: int = 200
+
+
+def half_precision(settings: TrainSettings) -> torch.autocast:
+    """Autocast on the CPU, if the settings ask for it: what models of convolutions train under."""
+    return torch.autocast("cpu", DTYPES[settings.dtype], enabled=settings.dtype != "float32")
 
 
 def rate(settings: TrainSettings, step: int) -> float:
@@ -78,7 +92,14 @@ def train(
     """
     torch.set_num_threads(settings.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = Muon(module.parameters(), settings.lr, settings.adam_lr, weight_decay=settings.decay)
+    dtype = DTYPES[settings.dtype]
+    learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    tables = {name: p for name, p in learned.items() if any(part in name for part in _TABLES)}
+    optimizer = Muon(
+        [p for name, p in learned.items() if name not in tables], tables.values(), settings.lr, settings.adam_lr,
+        weight_decay=settings.decay, dtype=dtype,
+    )  # fmt: skip
+    kept = _Average(module, optimizer, settings.average)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     step, elapsed, best = 0, 0.0, -math.inf
     last = folder / "last.pt"
@@ -86,6 +107,7 @@ def train(
         state = _read(last, job)
         module.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        kept.load(state["average"])
         step, elapsed, best = state["step"], state["elapsed"], state["best"]
     elif last.exists():
         raise UsageError(f"{folder} holds a run already", remedy="--resume, or another folder")
@@ -101,6 +123,7 @@ def train(
             raise BadInputError(f"the loss of step {step} is {loss.item()}", remedy="a lower train.lr")
         loss.backward()
         optimizer.step()
+        kept.update()
         sums.add({"loss": float(loss.detach()), **figures})
         step += 1
         if step % settings.log_every == 0 or step == settings.steps:
@@ -115,27 +138,69 @@ def train(
             )  # fmt: skip
         if validate is not None and (step % settings.validate_every == 0 or step == settings.steps):
             module.eval()
-            found = validate()
+            with kept.swapped():
+                found = validate()
+                if found["score"] > best:
+                    best = found["score"]
+                    _save(folder / "best.pt", {"step": step, "model": module.state_dict()})
             module.train()
             log.write({"step": step, "validation": found})
-            if found["score"] > best:
-                best = found["score"]
-                _save(folder / "best.pt", {"step": step, "model": module.state_dict()})
             since = (time.perf_counter(), step)
         if step % settings.checkpoint_every == 0 or step in (settings.steps, stop_at):
             state = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "best": best}
-            _save(last, {**state, "elapsed": time.perf_counter() - started, "job": job})
+            _save(last, {**state, "average": kept.means, "elapsed": time.perf_counter() - started, "job": job})
     module.eval()
     if validate is not None and (folder / "best.pt").exists():
         restore(module, folder / "best.pt")
+    else:
+        kept.settle()
 
 
 def restore(module: nn.Module, path: Path) -> None:
     """Load the weights of a run's `best.pt` or `last.pt`, for use."""
     if not path.exists():
         raise UsageError(f"no {path}", remedy="train until the first validation or checkpoint")
-    module.load_state_dict(torch.load(path, weights_only=True)["model"])
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["model"] | state.get("average", {}))
     module.eval()
+
+
+class _Average:
+    """The running mean of a module's learned weights, float32; with decay 0 the weights themselves."""
+
+    def __init__(self, module: nn.Module, optimizer: Muon, decay: float) -> None:
+        self.learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.optimizer, self.decay = optimizer, decay
+        self.means = {name: p.detach().float().clone() for name, p in self.learned.items()} if decay else {}
+
+    def load(self, means: dict[str, Tensor]) -> None:
+        for name, mean in self.means.items():
+            mean.copy_(means[name])
+
+    @torch.no_grad()
+    def update(self) -> None:
+        if self.means:
+            weights = [self.optimizer.weights(p) for p in self.learned.values()]
+            torch._foreach_lerp_(list(self.means.values()), weights, 1 - self.decay)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The module holds the means inside, its own weights again afterwards."""
+        own = {name: self.learned[name].detach().clone() for name in self.means}
+        self.settle()
+        try:
+            yield
+        finally:
+            self._fill(own)
+
+    def settle(self) -> None:
+        """Put the means into the module."""
+        self._fill(self.means)
+
+    @torch.no_grad()
+    def _fill(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.learned[name].copy_(value)
 
 
 class _Sums:

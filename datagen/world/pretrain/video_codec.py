@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datagen.world.pretrain.data import Shard, ShardSpec, open_or_draw
 from datagen.world.pretrain.measure import measure_codec, reconstruct, write_sheet
-from datagen.world.pretrain.training import Figures, TrainSettings, restore, train
+from datagen.world.pretrain.training import Figures, TrainSettings, half_precision, restore, train
 from justdub.errors import UsageError
 
 _LOGVAR = -4.6  # of the posterior: sample() then adds 0.1, the noise the decoder is trained with
@@ -197,7 +197,7 @@ def codec_loss(
     channels = vae.config.latent_channels
     latents_BCfhw, logvar = moments[:, :channels], moments[:, channels]
     extra = settings.noise * torch.randn(latents_BCfhw.shape, generator=noise)
-    copies = vae.decoder(latents_BCfhw + extra)
+    copies = vae.decoder(latents_BCfhw + extra).float().contiguous()
     error, weights = copies - batch.pixels, batch.weights
     drift = error[:, :, 1:] - error[:, :, :-1]
     moving = torch.maximum(weights[:, :, 1:], weights[:, :, :-1])
@@ -263,7 +263,9 @@ def run(
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
         batch = draw_windows(base, window_at(job.windows, step), job.loss, job.train.seed, step)
-        return codec_loss(vae, batch, job.loss, torch.Generator().manual_seed(1_000_003 * job.train.seed + step))
+        noise = torch.Generator().manual_seed(1_000_003 * job.train.seed + step)
+        with half_precision(job.train):
+            return codec_loss(vae, batch, job.loss, noise)
 
     def validate() -> Figures:
         found = measure_codec(vae, check, job.check_clips).plain()
