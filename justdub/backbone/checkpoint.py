@@ -37,6 +37,7 @@ class Card:
         steps, guidance, audio_guidance: sampling defaults.
         negative_prompt: text of the pass without a prompt.
         stg_blocks: blocks that spatio-temporal guidance skips.
+        schedule_tokens: token count that sets the shift of the noise schedule (`flow.schedule`).
     """
 
     name: str = "unnamed checkpoint"
@@ -48,6 +49,7 @@ class Card:
     audio_guidance: float = 3.0
     negative_prompt: str = ""
     stg_blocks: tuple[int, ...] = (29,)
+    schedule_tokens: int = 4096
 
     @classmethod
     def read(cls, folder: Path) -> Card:

@@ -36,6 +36,10 @@ class VideoCodec:
     def temporal_ratio(self) -> int:
         return int(self.vae.temporal_compression_ratio)
 
+    @property
+    def latent_channels(self) -> int:
+        return int(self.vae.config.latent_channels)
+
     @torch.no_grad()
     def encode(self, frames_FHW3: np.ndarray | Tensor) -> Tensor:
         """Encode one clip: uint8 RGB, F on the 8k + 1 grid, H and W divisible by the spatial ratio.

@@ -24,7 +24,7 @@ from justdub.backbone import checkpoint
 from justdub.dubbing.guidance import Guidance
 from justdub.dubbing.manifest import Manifest
 from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, choose_prompt
-from justdub.dubbing.sampler import Latents, sample
+from justdub.dubbing.sampler import Latents, SamplingReport, sample
 from justdub.dubbing.settings import DubSettings, check_length
 from justdub.dubbing.size import check_size, working_size
 from justdub.errors import BadInputError, UsageError
@@ -90,6 +90,25 @@ class Dub:
         self.manifest.record_output(path, report)
         self.manifest.write(Path(f"{path}.json"))
         return self.manifest
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A clip made from a prompt alone: frames_FHW3 uint8, audio_CS float32 at audio_rate Hz."""
+
+    frames_FHW3: np.ndarray
+    audio_CS: np.ndarray
+    audio_rate: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What sampling was done with."""
+
+    guidance: Guidance
+    sigmas: tuple[float, ...]
+    negative: str
+    cost: SamplingReport
 
 
 class DubPipeline:
@@ -198,6 +217,50 @@ class DubPipeline:
             dub.save(output, progress=progress)
         return dub
 
+    def generate(
+        self,
+        prompt: str,
+        *,
+        frames: int,
+        frame_rate: Fraction | int = 25,
+        progress: Progress | None = None,
+        settings: DubSettings | None = None,
+        **overrides: Any,
+    ) -> Generated:
+        """A clip from a prompt alone, with no source: what the backbone itself knows, and material for data generation.
+
+        Args:
+            prompt: as for a dub.
+            frames: at least this many are made, on the checkpoint's grid, and the rest cut off.
+        """
+        settings = replace(settings or DubSettings(), **overrides)
+        report = progress or (lambda stage, done, total: None)
+        backbone, geometry = self.backbone, self.backbone.transformer.geometry
+        width, height = settings.size or backbone.card.size
+        check_size((width, height), geometry.pixels_per_token)
+        video, audio = backbone.video_codec, backbone.audio_codec
+        length = round(Fraction(geometry.padded_frames(frames)) / frame_rate * audio.sample_rate)
+        plan = plan_sequence(
+            video_target_BCFHW=torch.zeros(
+                1,
+                video.latent_channels,
+                geometry.latent_frames(frames),
+                height // video.spatial_ratio,
+                width // video.spatial_ratio,
+                device=backbone.transformer.device,
+            ),
+            audio_target_BCTM=audio.encode(np.zeros((audio.channels, length), np.float32)),  # of its shape
+            video_reference_BCFHW=None,
+            audio_reference_BCTM=None,
+            frame_rate=frame_rate,
+            geometry=geometry,
+            rules=self._rules(replace(settings, keep_first_frame=False)),
+        )
+        latents, _ = self._sample(plan, prompt, settings, report)
+        picture = video.decode(latents.video_BCFHW)[:frames].numpy()
+        sound = audio.decode(latents.audio_BCTM).numpy()[:, : round(frames / frame_rate * audio.output_rate)]
+        return Generated(picture, sound, audio.output_rate)
+
     def _rules(self, settings: DubSettings) -> SequenceRules:
         rules = self.rules
         if settings.reference is not None:
@@ -270,9 +333,16 @@ class DubPipeline:
     def _denoise(
         self, plan: SequencePlan, prompt: Prompt, settings: DubSettings, manifest: Manifest, report: Progress
     ) -> Latents:
+        latents, run = self._sample(plan, prompt.text, settings, report)
+        manifest.record_sampling(plan, run.guidance, run.sigmas, run.negative, asdict(run.cost))
+        return latents
+
+    def _sample(self, plan: SequencePlan, prompt: str, settings: DubSettings, report: Progress) -> tuple[Latents, _Run]:
         card = self.backbone.card
         steps = settings.steps or card.steps
-        sigmas = flow.DISTILLED_STAGE_1 if settings.schedule == "distilled" else flow.schedule(steps)
+        sigmas = flow.schedule(steps, tokens=card.schedule_tokens)
+        if settings.schedule == "distilled":
+            sigmas = flow.DISTILLED_STAGE_1
         guidance = Guidance(
             text=card.guidance if settings.guidance is None else settings.guidance,
             audio_text=card.audio_guidance if settings.audio_guidance is None else settings.audio_guidance,
@@ -291,10 +361,10 @@ class DubPipeline:
                 f"--stg with blocks {card.stg_blocks}", expected=f"blocks of 0 to {layers - 1} in the card"
             )
         negative = card.negative_prompt if settings.negative_prompt is None else settings.negative_prompt
-        latents, sampling = sample(
+        latents, cost = sample(
             self.backbone.transformer,
             plan,
-            text=self.backbone.text.encode(prompt.text),
+            text=self.backbone.text.encode(prompt),
             negative_text=self.backbone.text.encode(negative),
             table=guidance.table(),
             sigmas=sigmas,
@@ -304,8 +374,7 @@ class DubPipeline:
             use_cache=settings.cache,
             on_step=lambda done, total: report("denoise", done, total),
         )
-        manifest.record_sampling(plan, guidance, sigmas, negative, asdict(sampling))
-        return latents
+        return latents, _Run(guidance, sigmas, negative, cost)
 
     def _decode(self, latents: Latents, source: Source, report: Progress) -> tuple[np.ndarray, np.ndarray]:
         report("decode", 0, 2)

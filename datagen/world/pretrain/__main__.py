@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -10,15 +11,21 @@ from pathlib import Path
 from datagen.world.pretrain import config
 from justdub.errors import EXIT_DONE, EXIT_INTERRUPTED, JustDubError
 
+# job: its module, the dataclass of its settings, what it makes. A module has `run(job, resume, finish_only, report)`.
+JOBS = {
+    "video-codec": ("video_codec", "VideoCodecJob", "frames <-> latents: a small AutoencoderKLLTX2Video"),
+    "audio-codec": ("audio_codec", "AudioCodecJob", "speech <-> latents: a small AutoencoderKLLTX2Audio"),
+    "transformer": ("transformer", "TransformerJob", "the joint transformer, its text encoder and connectors"),
+    "assemble": ("assemble", "AssembleJob", "all trained parts -> one checkpoint folder"),
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m datagen.world.pretrain", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
-    video = jobs.add_parser("video-codec", help="frames <-> latents: a small AutoencoderKLLTX2Video")
-    audio = jobs.add_parser("audio-codec", help="speech <-> latents: a small AutoencoderKLLTX2Audio")
-    joint = jobs.add_parser("transformer", help="the joint transformer with its text encoder and connectors")
-    for command in (video, audio, joint):
+    for name, (_, _, text) in JOBS.items():
+        command = jobs.add_parser(name, help=text)
         command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="see configs/pretrain")
         command.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change a setting")
         go = command.add_mutually_exclusive_group()
@@ -38,14 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> dict[str, float]:
-    from datagen.world.pretrain import audio_codec, transformer, video_codec
-
-    module, kind = {
-        "video-codec": (video_codec, video_codec.VideoCodecJob),
-        "audio-codec": (audio_codec, audio_codec.AudioCodecJob),
-        "transformer": (transformer, transformer.TransformerJob),
-    }[options.job]
-    job = config.load(kind, options.config, options.set)
+    module_name, kind, _ = JOBS[options.job]
+    module = importlib.import_module(f"datagen.world.pretrain.{module_name}")
+    job = config.load(getattr(module, kind), options.config, options.set)
     return module.run(job, resume=options.resume, finish_only=options.finish, report=_tell)
 
 
