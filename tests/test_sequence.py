@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import models
@@ -15,12 +16,35 @@ from justdub.sequence import (
     audio_positions,
     patchify_audio,
     patchify_video,
+    plan_sequence,
     unpatchify_audio,
     unpatchify_video,
     video_positions,
 )
 
 GEOMETRY = Geometry()
+
+
+def test_a_token_may_be_a_patch_of_latents_as_diffusers_packs_it():
+    from diffusers import LTX2Pipeline
+
+    video = torch.randn(2, 3, 2, 4, 6)
+    tokens = patchify_video(video, 2)
+    assert torch.equal(tokens, LTX2Pipeline._pack_latents(video, patch_size=2))
+    assert torch.equal(unpatchify_video(tokens, (2, 2, 3), 2), video)
+    plan = plan_sequence(
+        video_target_BCFHW=video,
+        audio_target_BCTM=torch.randn(2, 2, 5, 4),
+        video_reference_BCFHW=video,
+        audio_reference_BCTM=None,
+        frame_rate=25,
+        geometry=replace(GEOMETRY, patch=2),
+        rules=SequenceRules(keep_first_frame=True),
+    )
+    assert plan.video_grid == (2, 2, 3)
+    assert plan.video.kept_BN.sum(1).tolist() == [6, 6]
+    assert plan.video.positions_BDN2[0, 2, :, 1].max() == 3 * 2 * GEOMETRY.pixels_per_latent
+    assert torch.equal(plan.latents(plan.video.clean_BNC, plan.audio.clean_BNC)[0], video)
 
 
 def test_patchify_round_trips() -> None:

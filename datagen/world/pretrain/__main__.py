@@ -16,6 +16,7 @@ JOBS = {
     "video-codec": ("video_codec", "VideoCodecJob", "frames <-> latents: a small AutoencoderKLLTX2Video"),
     "audio-codec": ("audio_codec", "AudioCodecJob", "speech <-> latents: a small AutoencoderKLLTX2Audio"),
     "transformer": ("transformer", "TransformerJob", "the joint transformer, its text encoder and connectors"),
+    "vocoder": ("vocoder", "VocoderJob", "spectrograms -> samples: a small LTX2Vocoder"),
     "assemble": ("assemble", "AssembleJob", "all trained parts -> one checkpoint folder"),
 }
 

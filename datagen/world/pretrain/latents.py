@@ -9,7 +9,6 @@ Legend: N clips, C channels, T audio latent steps, M latent mel bins, f/h/w the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def _encode(home: Path, shards: Path, spec: LatentSpec, audio: AudioCodec, video
     for number, (take, frames) in enumerate(_clips(shards, spec, report)):
         sounds.append(audio.encode(take.samples[None])[0].half())
         if frames is not None:
-            pictures.append(video.encode(frames)[0].half())
+            pictures.append(video.encode(frames.copy())[0].half())
             lips.append(lip_cells(take.mouth.box_F4, tuple(pictures[-1].shape[1:]), video.temporal_ratio))
         captions.append(take.caption)
         if report is not None and (number + 1) % _TOGETHER == 0:
@@ -127,4 +126,4 @@ def _clips(shards: Path, spec: LatentSpec, report) -> Iterator[tuple[Take, np.nd
 def _write(path: Path, content: object) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)

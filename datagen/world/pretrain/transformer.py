@@ -33,7 +33,7 @@ from justdub.sequence import SequenceRules, patchify_video, plan_sequence
 from justdub.training.loss import LossWeights, dubbing_loss
 
 _FRAME_RATE = 25
-_LENGTHS = (96, 128, 208)  # to which prompts are padded: few, because every length is compiled anew
+_LENGTHS = (96, 128, 176, 256)  # to which prompts are padded: few, because every length is compiled anew
 _POOL = 4  # batches' worth of clips that are sorted by the length of their captions, so that little is padding
 
 
@@ -177,7 +177,11 @@ def flow_loss(
     """Velocity error of a batch, and that of each stream as a number."""
     audio_BCTM, sound_alone = batch.audio_BCTM, batch.video_BCfhw is None
     count, size = len(audio_BCTM), job.size
-    video_BCfhw = audio_BCTM.new_zeros(count, size.video_channels, 1, size.patch, size.patch) if sound_alone else batch.video_BCfhw
+    video_BCfhw = (
+        audio_BCTM.new_zeros(count, size.video_channels, 1, size.patch, size.patch)
+        if sound_alone
+        else batch.video_BCfhw
+    )
     plan = plan_sequence(
         video_target_BCFHW=video_BCfhw,
         audio_target_BCTM=audio_BCTM,
