@@ -37,6 +37,8 @@ class Card:
         steps, guidance, audio_guidance: sampling defaults.
         negative_prompt: text of the pass without a prompt.
         stg_blocks: blocks that spatio-temporal guidance skips.
+        round_trip_db: PSNR that the video codec keeps of footage like that it was trained on; a clip that comes out
+            well below is foreign to the model, and the user is told (0 = unknown, no check).
         schedule_tokens: token count that sets the shift of the noise schedule (`flow.schedule`).
     """
 
@@ -50,6 +52,7 @@ class Card:
     negative_prompt: str = ""
     stg_blocks: tuple[int, ...] = (29,)
     schedule_tokens: int = 4096
+    round_trip_db: float = 0.0
 
     @classmethod
     def read(cls, folder: Path) -> Card:

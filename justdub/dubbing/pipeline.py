@@ -36,6 +36,9 @@ from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
 Progress = Callable[[str, int, int], None]
 
 
+FOREIGN_DB = 4.0  # so far below its usual round trip a codec works outside of what it knows
+
+
 @dataclass(frozen=True)
 class Source:
     """A clip at working size, padded to the model's grid.
@@ -207,7 +210,7 @@ class DubPipeline:
         with manifest.timed("read"):
             source = self._read(info, settings, rules, manifest, report)
         with manifest.timed("encode"):
-            plan = self._encode(source, rules, report)
+            plan = self._encode(source, rules, manifest, report)
         with manifest.timed("denoise"):
             latents = self._denoise(plan, prompt, settings, manifest, report)
         with manifest.timed("decode"):
@@ -222,7 +225,7 @@ class DubPipeline:
         prompt: str,
         *,
         frames: int,
-        frame_rate: Fraction | int = 25,
+        frame_rate: Fraction | int = Fraction(25),
         progress: Progress | None = None,
         settings: DubSettings | None = None,
         **overrides: Any,
@@ -258,8 +261,8 @@ class DubPipeline:
         )
         latents, _ = self._sample(plan, prompt, settings, report)
         picture = video.decode(latents.video_BCFHW)[:frames].numpy()
-        sound = audio.decode(latents.audio_BCTM).numpy()[:, : round(frames / frame_rate * audio.output_rate)]
-        return Generated(picture, sound, audio.output_rate)
+        sound = audio.decode(latents.audio_BCTM).numpy()
+        return Generated(picture, _fit(sound, frames / frame_rate, audio.output_rate), audio.output_rate)
 
     def _rules(self, settings: DubSettings) -> SequenceRules:
         rules = self.rules
@@ -310,10 +313,11 @@ class DubPipeline:
             audio_CS[:, : sound_CS.shape[1]] = sound_CS
         return audio_CS
 
-    def _encode(self, source: Source, rules: SequenceRules, report: Progress) -> SequencePlan:
+    def _encode(self, source: Source, rules: SequenceRules, manifest: Manifest, report: Progress) -> SequencePlan:
         report("encode", 0, 2)
         backbone, device = self.backbone, self.backbone.transformer.device
         video_BCFHW = reference_BCFHW = backbone.video_codec.encode(source.frames_FHW3)
+        self._note_foreign(source, video_BCFHW, manifest)
         if rules.reference_downscale > 1:
             reference_BCFHW = backbone.video_codec.encode(_shrink(source.frames_FHW3, rules.reference_downscale))
         report("encode", 1, 2)
@@ -329,6 +333,20 @@ class DubPipeline:
             geometry=backbone.transformer.geometry,
             rules=rules,
         )
+
+    def _note_foreign(self, source: Source, video_BCFHW: Tensor, manifest: Manifest) -> None:
+        """Tell the user when the codec cannot even repeat the clip's beginning."""
+        usual = self.backbone.card.round_trip_db
+        if not usual:
+            return
+        copy = self.backbone.video_codec.decode(video_BCFHW[:, :, :2]).numpy().astype(np.float32)
+        error = np.mean((copy - source.frames_FHW3[: len(copy)]) ** 2)
+        found = 10 * np.log10(255**2 / max(float(error), 1e-3))
+        if found < usual - FOREIGN_DB:
+            manifest.adjust(
+                f"the clip is far from what {self.backbone.card.name} was trained on (its codec keeps {found:.0f} dB "
+                f"of it, usually {usual:.0f}): do not expect much; --backbone takes a model that knows such footage"
+            )
 
     def _denoise(
         self, plan: SequencePlan, prompt: Prompt, settings: DubSettings, manifest: Manifest, report: Progress
@@ -382,10 +400,14 @@ class DubPipeline:
         frames = self.backbone.video_codec.decode(latents.video_BCFHW)[: info.video.frames].numpy()
         report("decode", 1, 2)
         audio = codec.decode(latents.audio_BCTM).numpy()
-        samples = round(info.duration * codec.output_rate)
-        audio = np.pad(audio[:, :samples], ((0, 0), (0, max(0, samples - audio.shape[1]))))
         report("decode", 2, 2)
-        return frames, audio
+        return frames, _fit(audio, info.duration, codec.output_rate)
+
+
+def _fit(audio_CS: np.ndarray, seconds: Fraction | float, rate: int) -> np.ndarray:
+    """Exactly so many seconds: cut, or filled up with silence (audio latents end up to 30 ms before the last frame)."""
+    samples = round(seconds * rate)
+    return np.pad(audio_CS[:, :samples], ((0, 0), (0, max(0, samples - audio_CS.shape[1]))))
 
 
 def _shrink(frames_FHW3: np.ndarray, factor: int) -> Tensor:

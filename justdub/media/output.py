@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from justdub.errors import BadInputError, JustDubError, UsageError
@@ -16,10 +16,13 @@ _FULL = ("no space left on device", "file too large", "disk quota exceeded", "fi
 _FULL_ERRNOS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
-def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Path:
+def check_output(path: str | Path, *, inputs: Iterable[str | Path] = (), suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Return the absolute output path, or raise before any work is done.
 
     An existing file is fine (it is replaced at the very end), unless it is one of `inputs`.
+
+    Args:
+        suffixes: those allowed, the one to propose first.
 
     Raises:
         UsageError: unknown suffix, a folder, a missing folder, or the same file as an input.
@@ -27,14 +30,16 @@ def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Path
     """
     path = Path(path).expanduser()
     absolute = path.absolute()
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         raise UsageError(
             f"{path}: unknown output format {path.suffix!r}",
-            expected="one of " + " ".join(SUFFIXES),
-            remedy=f"-o {path.with_suffix('.mp4') if path.name else 'dub.mp4'}",
+            expected="one of " + " ".join(suffixes),
+            remedy=f"-o {path.with_suffix(suffixes[0]) if path.name else 'out' + suffixes[0]}",
         )
     if absolute.is_dir():
-        raise UsageError(f"{path} is a folder", expected="the name of a file", remedy=f"-o {path / 'dub.mp4'}")
+        raise UsageError(
+            f"{path} is a folder", expected="the name of a file", remedy=f"-o {path / ('out' + suffixes[0])}"
+        )
     folder = absolute.parent
     if not folder.is_dir():
         raise UsageError(f"the folder {folder} does not exist", remedy=f"create it: mkdir -p '{folder}'")

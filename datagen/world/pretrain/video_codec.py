@@ -86,7 +86,8 @@ class VideoCodecJob:
     """`out`: folder of the run. `shards`: folder for drawn clips. `train_on`, `check_on` (picks the best weights),
     `report_on`: the clips. `check_clips`: of the second, used at each validation. `windows`: small ones first, since
     the first steps need to be many rather than good. `start_from`: folder of a run of the same shape whose last
-    weights this one starts with ("": random ones); its schedule is its own."""
+    weights this one starts with ("": random ones); its schedule is its own. `decoder_only`: the encoder stays as it
+    is, and with it all latents made so far."""
 
     out: str
     shards: str
@@ -95,6 +96,7 @@ class VideoCodecJob:
     report_on: ShardSpec = field(default_factory=lambda: ShardSpec(clips=48, split="test"))
     check_clips: int = 8
     start_from: str = ""
+    decoder_only: bool = False
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     loss: VideoLossSettings = field(default_factory=VideoLossSettings)
     windows: tuple[WindowSettings, ...] = (WindowSettings(),)
@@ -256,6 +258,8 @@ def run(
     vae = build(job.shape, job.train.seed)
     if job.start_from and not (resume or finish_only):
         restore(vae, Path(job.start_from) / "last.pt")
+
+    vae.encoder.requires_grad_(not job.decoder_only)
 
     if finish_only:
         restore(vae, folder / "best.pt")

@@ -136,16 +136,19 @@ def test_sound_alone_teaches_what_separate_streams_teach(folder, pictures):
     both = transformer.Batch(pictures.audio[:3].float(), pictures.video[:3].float(), pictures.lips[:3], captions)
     alone = dataclasses.replace(both, video_BCfhw=None, lips_Bfhw=None)
     settings = dataclasses.replace(job(folder, "alone"), noise=transformer.NoiseSettings(apart=0.0))
+    noise = torch.randn(3, 50, 64)
+    draw = torch.randn
+
+    def same_noise(shape, **options):
+        """The same audio noise for both, whatever the number of video tokens before it."""
+        return noise if shape == noise.shape else draw(shape, **options)
+
     heard = []
     for batch in (both, alone):
-        audio = torch.randn(3, 50, 64, generator=torch.Generator().manual_seed(5))
-        plan_noise = torch.Generator().manual_seed(1)
-        # The same audio noise for both, whatever the number of video tokens before it.
         with pytest.MonkeyPatch.context() as patch:
-            draw = torch.randn
-            patch.setattr(torch, "randn", lambda *shape, **kw: audio if shape[0] == audio.shape else draw(*shape, **kw))
-            _, figures = transformer.flow_loss(learner, batch, settings, plan_noise, separate=True)
-        heard.append(figures["audio"])
+            patch.setattr(torch, "randn", same_noise)
+            generator = torch.Generator().manual_seed(1)
+            heard.append(transformer.flow_loss(learner, batch, settings, generator, separate=True)[1]["audio"])
     assert heard[0] == pytest.approx(heard[1], rel=1e-5)
     _, crossing = transformer.flow_loss(learner, both, settings, torch.Generator().manual_seed(1))
     assert crossing["video"] > 0
