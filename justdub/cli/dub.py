@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check everything that can be checked cheaply, then load the model and dub."""
+    from justdub.cli.libraries import prepare
     from justdub.dubbing.request import check_request
 
     bars = Bars(quiet=arguments.quiet)
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     for note in request.warnings:
         _say(note)
 
-    _prepare_libraries()
+    prepare()
     from justdub.dubbing.pipeline import DubPipeline  # torch from here on
     from justdub.lora.files import read
 
@@ -117,20 +118,3 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _say(line: str) -> None:
     print(f"justdub: {line}", file=sys.stderr)
-
-
-def _prepare_libraries() -> None:
-    """Set up what torch and its friends read when they are imported.
-
-    Waiting OpenMP threads sleep instead of spinning: beside any other busy process a dub is then several times faster.
-    Warnings of libraries are for developers; JUSTDUB_WARNINGS=1 shows them.
-    """
-    import os
-    import warnings
-
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if os.environ.get("JUSTDUB_WARNINGS") != "1":
-        warnings.filterwarnings("ignore")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -12,6 +12,8 @@ STAGES = {
     "denoise": ("denoising", "step"),
     "decode": ("decoding", "stream"),
     "write": ("writing", "frame"),
+    "draw": ("drawing", "clip"),
+    "generate": ("generating", "clip"),
 }
 
 
