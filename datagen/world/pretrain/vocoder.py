@@ -48,7 +48,7 @@ class VocoderShapeSettings:
 
 @dataclass(frozen=True)
 class VocoderLossSettings:
-    """Weights: `convergence`, the share of a spectrogram's energy that is wrong; `magnitude`, the absolute error of
+    """Weights: `convergence`, norm of the error over norm of the magnitudes; `magnitude`, the absolute error of
     log magnitudes, nat; `mel`, that of log-mel, nat. The first two are means over three resolutions."""
 
     convergence: float = 1.0
@@ -81,7 +81,7 @@ class VocoderJob:
 
 @dataclass(frozen=True)
 class VocoderFigures:
-    """mel_rmse: of the log-mel of the samples against the true clips', nat; distance: `stft_distance` to them."""
+    """mel_rmse: of the log-mel of the samples against the true clips', nat; distance: the sum of `stft_parts`."""
 
     mel_rmse: float
     distance: float
@@ -109,7 +109,7 @@ def build(shape: VocoderShapeSettings, seed: int = 0) -> Any:
     return vocoder
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decoded_mels(vae: Any, shard: Shard, count: int, path: Path) -> np.ndarray:
     """float16 (N, T, M), nat: the first `count` clips through the audio VAE and back; kept in `path`."""
     if not path.exists():
@@ -144,7 +144,7 @@ def draw_windows(
         clip = rng.integers(len(decoded_NTM) if decoded else len(shard))
         whole = shard.samples[clip]
         start = rng.integers(len(whole) // HOP - frames + 1)
-        mel_TM = torch.from_numpy(decoded_NTM[clip]).float() if decoded else log_mel(vae, whole[None])[0, 0]
+        mel_TM = torch.from_numpy(decoded_NTM[clip].astype(np.float32)) if decoded else log_mel(vae, whole[None])[0, 0]
         mels.append(mel_TM[None, start : start + frames])
         sounds.append(torch.from_numpy(whole[HOP * start : HOP * (start + frames)].astype(np.float32) / 32767))
     return VocoderBatch(torch.stack(mels), torch.stack(sounds))
@@ -160,11 +160,11 @@ def magnitudes(samples_BS: Tensor, window: int) -> Tensor:
 
 
 def stft_parts(copy_BS: Tensor, true_BS: Tensor) -> tuple[Tensor, Tensor]:
-    """Means over the resolutions: wrong share of a spectrogram's energy (root), absolute log error in nat."""
+    """Means over the resolutions: wrong share of all magnitudes (norm over norm), absolute log error in nat."""
     convergence, magnitude = [], []
     for window in _WINDOWS:
         copy_BKT, true_BKT = magnitudes(copy_BS, window), magnitudes(true_BS, window)
-        convergence.append(((copy_BKT - true_BKT).norm(dim=(1, 2)) / true_BKT.norm(dim=(1, 2))).mean())
+        convergence.append((copy_BKT - true_BKT).norm() / true_BKT.norm())  # of all together: some windows are silent
         magnitude.append((copy_BKT.log() - true_BKT.log()).abs().mean())
     return torch.stack(convergence).mean(), torch.stack(magnitude).mean()
 
@@ -180,13 +180,13 @@ def vocoder_loss(codec: AudioCodec, batch: VocoderBatch, settings: VocoderLossSe
     return loss, {name: float(part.detach()) for name, part in parts.items()}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def speak(vocoder: Any, mel_B1TM: Tensor) -> Tensor:
     """Samples (B, 160 (T - 1)), -1..1."""
     return vocoder(mel_B1TM)[:, 0, :-HOP].float().clamp(-1, 1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def griffin_lim(mel_B1TM: Tensor, iterations: int = 60, seed: int = 0) -> Tensor:
     """The classical way, to compare with: samples (B, 160 (T - 1)) whose spectrogram comes near the given one.
 
@@ -209,7 +209,7 @@ def griffin_lim(mel_B1TM: Tensor, iterations: int = 60, seed: int = 0) -> Tensor
     return torch.istft(magnitude_BKT * phase_BKT, N_FFT, HOP, window=window).clamp(-1, 1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(codec: AudioCodec, copy_BS: Tensor, true_BS: Tensor) -> VocoderFigures:
     """Figures of whole clips' copies."""
     error = (codec.log_mel(copy_BS) - codec.log_mel(true_BS)).double()
@@ -288,7 +288,7 @@ def as_samples(shard: Shard) -> Tensor:
     return torch.from_numpy(shard.samples.astype(np.float32) / 32767)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode(vae: Any, samples_BS: np.ndarray) -> Tensor:
     """int16 clips -> (B, 1, T, M) log-mel through the audio VAE and back, nat."""
     return vae.decode(vae.encode(log_mel(vae, samples_BS)).latent_dist.mode()).sample
