@@ -17,6 +17,7 @@ JOBS = {
     "audio-codec": ("audio_codec", "AudioCodecJob", "speech <-> latents: a small AutoencoderKLLTX2Audio"),
     "transformer": ("transformer", "TransformerJob", "the joint transformer, its text encoder and connectors"),
     "vocoder": ("vocoder", "VocoderJob", "spectrograms -> samples: a small LTX2Vocoder"),
+    "judges": ("judges", "JudgesJob", "what measures generated clips: justdub.evaluation.world's weights"),
     "assemble": ("assemble", "AssembleJob", "all trained parts -> one checkpoint folder"),
 }
 

@@ -53,11 +53,15 @@ def smear_frames(frames_NHW3: np.ndarray, rng: np.random.Generator, turn: bool =
     pixels = torch.from_numpy(np.ascontiguousarray(frames_NHW3)).permute(0, 3, 1, 2).float() / 127.5 - 1
     count, side = len(pixels), pixels.shape[-1]
     order = rng.permutation(count)
-    for part, scale in zip(np.array_split(order, 4), (1.0, rng.uniform(0.7, 1), rng.uniform(0.45, 0.8), 0.5), strict=True):
+    for part, scale in zip(
+        np.array_split(order, 4), (1.0, rng.uniform(0.7, 1), rng.uniform(0.45, 0.8), 0.5), strict=True
+    ):
         if scale < 1 and len(part):
             small = functional.interpolate(pixels[part], size=round(side * scale), mode="area")
             pixels[part] = functional.interpolate(small, size=side, mode="bilinear", align_corners=False)
-    light = torch.from_numpy(rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.94, 1.06, (count, 3, 1, 1))).float()
+    light = torch.from_numpy(
+        rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.94, 1.06, (count, 3, 1, 1))
+    ).float()
     tint = torch.from_numpy(rng.uniform(-0.08, 0.08, (count, 3, 1, 1))).float()
     amount = torch.from_numpy(rng.uniform(0, 0.06, (count, 1, 1, 1))).float()
     noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31))))
