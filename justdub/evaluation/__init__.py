@@ -1,0 +1,1 @@
+"""Measuring results: what a model made against what is true."""

@@ -6,12 +6,13 @@ Legend: S samples, F frames, N clips, E embedding, P persons.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from datagen.world.clip import World
 from datagen.world.plan import ClipPlan
@@ -32,15 +33,21 @@ def figures(
     shards: Path,
     heard_spec: HeardSpec,
     drawn_spec: ShardSpec,
+    audio_vae: str = "",
     report: Callable[[dict], None] | None = None,
 ) -> dict[str, Any]:
-    """Figures of every judge; each is explained where it is made."""
+    """Figures of every judge; each is explained where it is made.
+
+    Args:
+        audio_vae: folder of an audio codec; words are heard once more from spectrograms that went through it.
+    """
     world = World(seed=heard_spec.seed)
     plans = [world.plan(heard_spec.first + i, heard_spec.split) for i in range(heard_spec.clips)]
     heard = hear(shards, heard_spec, report)
     shard = open_or_draw(shards, drawn_spec, report)
     return {
         "words": words(judges, plans, heard.mel),
+        "words_through_codec": words(judges, plans, _through_codec(audio_vae, heard.mel)) if audio_vae else {},
         "lips": lips(judges, shard),
         "voice": voice(judges, world, plans),
         "face": face(judges, plans),
@@ -48,7 +55,18 @@ def figures(
     }
 
 
-def words(judges: Judges, plans: list[ClipPlan], mel_NTM: np.ndarray) -> dict[str, Any]:
+def _through_codec(folder: str, mel_NTM: np.ndarray) -> Iterator[np.ndarray]:
+    """Each spectrogram (T, M) encoded and decoded."""
+    from diffusers import AutoencoderKLLTX2Audio
+
+    vae = AutoencoderKLLTX2Audio.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    for mel_TM in mel_NTM:
+        with torch.inference_mode():
+            latents = vae.encode(torch.from_numpy(mel_TM.astype(np.float32))[None, None]).latent_dist.mode()
+            yield vae.decode(latents).sample[0, 0].numpy()
+
+
+def words(judges: Judges, plans: list[ClipPlan], mel_NTM: Iterable[np.ndarray]) -> dict[str, Any]:
     """Word accuracy (mean of clips), share of languages right and letter error rate, in all and by kind of clip."""
     found: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     errors = letters = 0
@@ -81,6 +99,7 @@ def lips(judges: Judges, shard: Shard) -> dict[str, float]:
     takes = [world.perform(world.plan(spec.first + i, spec.split)) for i in range(len(shard))]
     true_NF2 = np.stack([np.stack((take.mouth.opening_F, take.mouth.width_F), 1) for take in takes])
     found_NF4 = np.stack([judges.lips.read(frames) for frames in shard.frames])
+    halved_NF4 = np.stack([judges.lips.read(_halved(frames)) for frames in shard.frames])
     centre_NF2 = (shard.mouth[..., :2] + shard.mouth[..., 2:]) / 2
     moving = true_NF2[..., 0].std(1) > 0.1
     result = {}
@@ -92,11 +111,19 @@ def lips(judges: Judges, shard: Shard) -> dict[str, float]:
             f"{name}_correlation_in_clip": float(np.mean([scores.correlation(a, b) for a, b in pairs])),
             f"{name}_error_px": float(np.abs(found_NF - true_NF).mean()),
         }
+    pairs = zip(halved_NF4[moving, :, 0], true_NF2[moving, :, 0], strict=True)
+    result["opening_correlation_in_clip_at_48_px"] = float(np.mean([scores.correlation(a, b) for a, b in pairs]))
     result["centre_error_px"] = float(np.linalg.norm(found_NF4[..., 2:] - centre_NF2, axis=-1).mean())
     heard = [judges.articulation.expect(take.samples, spec.frames)[:, 0] for take in takes]
     pairs = [(heard[i], true_NF2[i, :, 0]) for i in np.flatnonzero(moving)]
     result["articulation_correlation_in_clip"] = float(np.mean([scores.correlation(a, b) for a, b in pairs]))
     return result
+
+
+def _halved(frames_FHW3: np.ndarray) -> np.ndarray:
+    """Frames of half the side."""
+    count, height, width, _ = frames_FHW3.shape
+    return frames_FHW3.reshape(count, height // 2, 2, width // 2, 2, 3).mean((2, 4)).round().astype(np.uint8)
 
 
 def voice(judges: Judges, world: World, plans: list[ClipPlan]) -> dict[str, float]:

@@ -63,6 +63,7 @@ class JudgesJob:
         weights: folder of the result. only: names of the judges to train now; the others must be in `weights`.
         heard, drawn: training clips; `drawn` are the first clips of `heard`, in order. cuts: clips of `drawn` that the
             sync judge learns from. report_heard, report_drawn: clips for the figures.
+        report_codec: folder of an audio codec through which words are heard once more, or "".
     """
 
     out: str
@@ -74,6 +75,7 @@ class JudgesJob:
     cuts: int = 3000
     report_heard: HeardSpec = field(default_factory=lambda: HeardSpec(clips=500, split="test"))
     report_drawn: ShardSpec = field(default_factory=lambda: ShardSpec(clips=48, split="test", sound=True))
+    report_codec: str = ""
     shapes: Shapes = field(default_factory=Shapes)
     lessons: Lessons = field(default_factory=Lessons)
 
@@ -108,7 +110,7 @@ def run(
             train(learner, loss_at, lesson.train, folder, job=plain, resume=again, report=report)
         restore(learner, folder / "last.pt")
         save_net(weights, name, net, shape)
-    figures = judged.figures(load(weights), shards, job.report_heard, job.report_drawn, report)
+    figures = judged.figures(load(weights), shards, job.report_heard, job.report_drawn, job.report_codec, report)
     (Path(job.out) / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
 

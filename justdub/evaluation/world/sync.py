@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from justdub.evaluation.world.nets import PictureTower, TimeTower
 from justdub.evaluation.world.pictures import SIDE, pixels
-from justdub.evaluation.world.sound import BINS, MEL_PER_FRAME, log_mel, scaled
+from justdub.evaluation.world.scores import speech
+from justdub.evaluation.world.sound import BINS, MEL_PER_FRAME, envelope, log_mel, scaled
 
 CUT = 40  # pixels of a 96-pixel frame
 REACH = 7  # frames; offsets -7..7 are tried
@@ -66,7 +67,7 @@ def curve(seen_FE: np.ndarray, heard_FE: np.ndarray, weight_F: np.ndarray) -> np
     """(O,) mean likeness of picture at frame f and sound at frame f + o, for o = -`REACH`..`REACH`.
 
     Args:
-        weight_F: how much each frame of the picture counts.
+        weight_F: how much each frame of the sound counts.
     """
     likeness_FF = seen_FE @ heard_FE.T
     frames, heard = likeness_FF.shape
@@ -74,7 +75,7 @@ def curve(seen_FE: np.ndarray, heard_FE: np.ndarray, weight_F: np.ndarray) -> np
     for offset in range(-REACH, REACH + 1):
         first, last = max(0, -offset), min(frames, heard - offset)
         place = np.arange(first, last)
-        weight = weight_F[place]
+        weight = weight_F[place + offset]
         means.append(float((likeness_FF[place, place + offset] * weight).sum() / max(weight.sum(), 1e-6)))
     return np.array(means)
 
@@ -101,5 +102,7 @@ class SyncJudge:
         frame, as the lip reader finds it."""
         seen_FE = self.net.see(cut_out(pixels(frames_FHW3), centre_F2)[None])[0].numpy()
         heard_FE = self.net.hear(torch.from_numpy(log_mel(samples_S))[None])[0].numpy()
-        curve_O = curve(seen_FE, heard_FE, np.ones(len(seen_FE)))
+        weight_F = np.zeros(len(heard_FE))
+        weight_F[speech(envelope(samples_S, len(heard_FE)))] = 1
+        curve_O = curve(seen_FE, heard_FE, weight_F)
         return Sync(int(curve_O.argmax()) - REACH, float(curve_O.max() - np.median(curve_O)), curve_O)

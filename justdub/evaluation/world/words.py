@@ -31,7 +31,7 @@ class WordsSettings:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Hearing:
     """letters: as recognised, whatever words there are. words: the likeliest ones of the lexicon, all of `language`."""
 
     letters: str
@@ -83,12 +83,12 @@ class WordJudge:
     def __init__(self, net: WordsNet, lexicon: Mapping[str, Sequence[str]]) -> None:
         self.net, self.lexicon = net.eval(), Lexicon(lexicon, indices, 1 + ALPHABET.index(" "))
 
-    def hear(self, samples_S: np.ndarray) -> Heard:
+    def hear(self, samples_S: np.ndarray) -> Hearing:
         """float32 (S,) at 16 kHz, full scale 1."""
         return self.read(log_mel(samples_S))
 
     @torch.inference_mode()
-    def read(self, mel_TM: np.ndarray) -> Heard:
+    def read(self, mel_TM: np.ndarray) -> Hearing:
         """As `hear`, of a spectrogram in nat."""
         likely_UA = self.net(torch.as_tensor(np.asarray(mel_TM, np.float32))[None])[0].log_softmax(-1).numpy()
-        return Heard(greedy(likely_UA), *self.lexicon.decode(likely_UA))
+        return Hearing(greedy(likely_UA), *self.lexicon.decode(likely_UA))
