@@ -35,7 +35,7 @@ class TrainSettings:
             then fall linearly to `floor` of themselves.
         lr: of matrices and kernels (Muon), adam_lr: of the rest. decay: weight decay of the matrices.
         average: decay of the running mean of the weights, which is what is validated and kept (0: the weights
-            themselves).
+            themselves). Early on the mean is over a tenth of the steps so far, so that it forgets the start.
         dtype: of the arithmetic, float32 or bfloat16. On a CPU bfloat16 is several times faster with matrix units for
             it (AMX) and slower without. The optimizer's weights are float32 either way.
         threads: of torch; 1 for bit-exact resuming. The `_every` are in steps.
@@ -123,7 +123,7 @@ def train(
             raise BadInputError(f"the loss of step {step} is {loss.item()}", remedy="a lower train.lr")
         loss.backward()
         optimizer.step()
-        kept.update()
+        kept.update(step)
         sums.add({"loss": float(loss.detach()), **figures})
         step += 1
         if step % settings.log_every == 0 or step == settings.steps:
@@ -156,12 +156,12 @@ def train(
         kept.settle()
 
 
-def restore(module: nn.Module, path: Path) -> None:
-    """Load the weights of a run's `best.pt` or `last.pt`, for use."""
+def restore(module: nn.Module, path: Path, *, mean: bool = True) -> None:
+    """Load the weights of a run's `best.pt` or `last.pt`: their running mean for use, or themselves to go on from."""
     if not path.exists():
         raise UsageError(f"no {path}", remedy="train until the first validation or checkpoint")
     state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["model"] | state.get("average", {}))
+    module.load_state_dict(state["model"] | (state.get("average", {}) if mean else {}))
     module.eval()
 
 
@@ -178,10 +178,10 @@ class _Average:
             mean.copy_(means[name])
 
     @torch.no_grad()
-    def update(self) -> None:
+    def update(self, step: int) -> None:
         if self.means:
             weights = [self.optimizer.weights(p) for p in self.learned.values()]
-            torch._foreach_lerp_(list(self.means.values()), weights, 1 - self.decay)
+            torch._foreach_lerp_(list(self.means.values()), weights, 1 - min(self.decay, (1 + step) / (10 + step)))
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

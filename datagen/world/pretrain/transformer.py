@@ -239,7 +239,7 @@ def run(
     if job.compile:
         learner.compile()
     if job.start_from and not (resume or finish_only):
-        restore(learner, Path(job.start_from) / "last.pt")
+        restore(learner, Path(job.start_from) / "last.pt", mean=False)
     shares = np.array([part.share for part in job.parts])
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
@@ -277,5 +277,5 @@ def _codecs(job: TransformerJob) -> tuple[AudioCodec, VideoCodec | None]:
     audio = AutoencoderKLLTX2Audio.from_pretrained(job.audio_codec, torch_dtype=torch.float32).eval()
     if not job.video_codec:
         return AudioCodec(audio, None), None
-    video: Any = AutoencoderKLLTX2Video.from_pretrained(job.video_codec, torch_dtype=torch.float32).eval()
+    video: Any = AutoencoderKLLTX2Video.from_pretrained(job.video_codec, torch_dtype=DTYPES[job.train.dtype]).eval()
     return AudioCodec(audio, None), VideoCodec(video)

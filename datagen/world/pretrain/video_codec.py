@@ -257,7 +257,7 @@ def run(
     base, check, test = (open_or_draw(shards, spec, report) for spec in (job.train_on, job.check_on, job.report_on))
     vae = build(job.shape, job.train.seed)
     if job.start_from and not (resume or finish_only):
-        restore(vae, Path(job.start_from) / "last.pt")
+        restore(vae, Path(job.start_from) / "last.pt", mean=False)
 
     vae.encoder.requires_grad_(not job.decoder_only)
 
