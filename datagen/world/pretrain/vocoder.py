@@ -19,12 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datagen.world.clip import World
 from datagen.world.pretrain.audio_codec import log_mel
 from datagen.world.pretrain.data import Shard, ShardSpec, open_or_draw
 from datagen.world.pretrain.training import Figures, TrainSettings, half_precision, restore, train
 from datagen.world.pretrain.video_codec import save
 from justdub.backbone.codecs import N_FFT, AudioCodec, _mel_filters
 from justdub.errors import UsageError
+from justdub.evaluation.world.judges import WEIGHTS, load_net
+from justdub.evaluation.world.scores import word_accuracy
+from justdub.evaluation.world.words import WordJudge, words_of
 
 HOP = 160
 _BINS, _RATE = 64, 16000
@@ -271,16 +275,35 @@ def run(
 
 
 def report_figures(codec: AudioCodec, shard: Shard) -> dict[str, float]:
-    """Figures of the vocoder on decoded and on true spectrograms, and of Griffin and Lim's way on decoded ones."""
+    """Figures of the vocoder on decoded and on true spectrograms, of Griffin and Lim's way on decoded ones, and the
+    words heard in these, in decoded spectrograms themselves and in the true clips."""
     true_BS = as_samples(shard)
-    decoded_B1TM = decode(codec.vae, shard.samples)
+    mel_B1TM, decoded_B1TM = log_mel(codec.vae, shard.samples), decode(codec.vae, shard.samples)
     copies = {
         "vocoder": speak(codec.vocoder, decoded_B1TM),
-        "vocoder_true_mel": speak(codec.vocoder, log_mel(codec.vae, shard.samples)),
+        "vocoder_true_mel": speak(codec.vocoder, mel_B1TM),
         "griffin_lim": griffin_lim(decoded_B1TM),
     }
-    found = {way: asdict(measure(codec, copy_BS, true_BS)) for way, copy_BS in copies.items()}
-    return {f"{way}_{name}": value for way, figures in found.items() for name, value in figures.items()}
+    figures = {}
+    for way, copy_BS in copies.items():
+        found = asdict(measure(codec, copy_BS, true_BS)) | {
+            "words": words_heard(codec.log_mel(copy_BS).transpose(0, 1), shard.spec)
+        }
+        figures |= {f"{way}_{name}": value for name, value in found.items()}
+    return figures | {
+        "decoded_words": words_heard(decoded_B1TM, shard.spec),
+        "true_words": words_heard(mel_B1TM, shard.spec),
+    }
+
+
+def words_heard(mel_B1TM: Tensor, spec: ShardSpec) -> float:
+    """Word accuracy of spectrograms of a shard's clips by the word judge, 0..1, mean of clips."""
+    lexicon = json.loads((WEIGHTS / "lexicon.json").read_text(encoding="utf-8"))
+    judge = WordJudge(load_net(WEIGHTS, "words"), lexicon)
+    world = World(seed=spec.seed)
+    wanted = [words_of(world.plan(spec.first + place, spec.split).text) for place in range(spec.clips)]
+    heard = [judge.read(mel_TM.numpy()).words for mel_TM in mel_B1TM[:, 0]]
+    return float(np.mean([word_accuracy(one, other) for one, other in zip(heard, wanted, strict=True)]))
 
 
 def as_samples(shard: Shard) -> Tensor:

@@ -1,4 +1,4 @@
-"""The vocoder: samples per frame, a loss that is nought for the truth, exact resuming."""
+"""The vocoder: samples per frame, a loss that is nought for the truth, exact resuming, the shipped one understood."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ pytest.importorskip("espeakng_loader")
 from datagen.world.clip import World
 from datagen.world.pretrain import config, vocoder
 from datagen.world.pretrain.audio_codec import log_mel
+from datagen.world.pretrain.data import ShardSpec
 from justdub.backbone.codecs import AudioCodec
 from justdub.errors import UsageError
 
@@ -118,3 +119,24 @@ def test_jobs_that_cannot_be_are_refused(tmp_path):
     for change, message in (("check_on.sound=false", "without sound"), ("decode_clips=9000", "decode_clips 9000")):
         with pytest.raises(UsageError, match=message):
             vocoder.run(config.load(vocoder.VocoderJob, CONFIG, [*changes, change]))
+
+
+def test_the_shipped_vocoder_is_understood(audio_vae, samples):
+    from diffusers.pipelines.ltx2 import LTX2Vocoder
+
+    folder = RESULTS / "vocoder" / "vocoder"
+    shipped = LTX2Vocoder.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    untrained = vocoder.build(config.load(vocoder.VocoderJob, CONFIG).shape).eval()
+    codec, mel, true_BS = AudioCodec(audio_vae, shipped), vocoder.decode(audio_vae, samples), as_floats(samples)
+    copy_BS = vocoder.speak(shipped, mel)
+    ours = vocoder.measure(codec, copy_BS, true_BS)
+    nothing = vocoder.measure(codec, vocoder.speak(untrained, mel), true_BS)
+    assert ours.mel_rmse < 0.45 < 0.5 * nothing.mel_rmse and ours.distance < 0.6 * nothing.distance
+    spec = ShardSpec(clips=len(samples), split="test")
+    assert vocoder.words_heard(codec.log_mel(copy_BS).transpose(0, 1), spec) > 0.8
+
+
+def test_the_classical_way_is_a_worthy_rival(audio_vae, samples):
+    mel, true_BS = log_mel(audio_vae, samples[:2]), as_floats(samples[:2])
+    found = vocoder.measure(AudioCodec(audio_vae, None), vocoder.griffin_lim(mel, iterations=30), true_BS)
+    assert found.mel_rmse < 0.35 and found.distance < 1.1
