@@ -103,26 +103,22 @@ def run(
         lesson, shape, folder = getattr(job.lessons, name), getattr(job.shapes, name), Path(job.out) / name
         torch.manual_seed(lesson.train.seed)
         net = NETS[name][0](shape)
-        learner, loss_at = _learner(name, net, material, lesson, job)
+        loss_at = _loss(name, net, material, lesson, job)
         if not finish_only:
             plain = json.loads(json.dumps({"judge": name, "shape": asdict(shape), **asdict(lesson)}))
             again = resume and (folder / "last.pt").exists()
-            train(learner, loss_at, lesson.train, folder, job=plain, resume=again, report=report)
-        restore(learner, folder / "last.pt")
+            train(net, loss_at, lesson.train, folder, job=plain, resume=again, report=report)
+        restore(net, folder / "last.pt")
         save_net(weights, name, net, shape)
     figures = judged.figures(load(weights), shards, job.report_heard, job.report_drawn, job.report_codec, report)
     (Path(job.out) / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures
 
 
-def _learner(name: str, net: nn.Module, material: Material, lesson: Lesson, job: JudgesJob) -> tuple[nn.Module, LossAt]:
-    """What is trained to get a net, and its loss."""
-    if name == "voice":
-        voices = len({plan.voice for plan in material.plans})
-        learner = lessons.VoiceClasses(net, voices, job.shapes.voice.size)
-        return learner, lessons.voice(learner, material, lesson)
+def _loss(name: str, net: nn.Module, material: Material, lesson: Lesson, job: JudgesJob) -> LossAt:
+    """What a net is trained to lower."""
     if name == "sync":
         clips_N = material.dialogue[material.dialogue < material.pictures][: job.cuts]
         cuts = lessons.cut_mouths(material, clips_N, Path(job.shards) / f"mouths-{len(clips_N)}.uint8")
-        return net, lessons.sync(net, material, lesson, cuts, clips_N)
-    return net, getattr(lessons, name)(net, material, lesson)
+        return lessons.sync(net, material, lesson, cuts, clips_N)
+    return getattr(lessons, name)(net, material, lesson)

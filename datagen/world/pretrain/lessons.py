@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from datagen.world.clip import World
@@ -149,65 +149,65 @@ def articulation(net: ArticulationNet, material: Material, lesson: Lesson) -> Lo
     return loss_at
 
 
-class VoiceClasses(nn.Module):
-    """The voice net with a direction for every training voice, which is dropped afterwards."""
-
-    def __init__(self, net: VoiceNet, voices: int, size: int) -> None:
-        super().__init__()
-        self.net, self.classes = net, nn.Linear(size, voices, bias=False)
-
-    def forward(self, mel_BTM: Tensor) -> Tensor:
-        direction_KE = functional.normalize(self.classes.weight.float(), dim=1)
-        return self.net(mel_BTM) @ direction_KE.T / _TEMPERATURE
-
-
-def voice(module: VoiceClasses, material: Material, lesson: Lesson) -> LossAt:
-    """Which of the training voices it is."""
-    numbers = np.array([plan.voice for plan in material.plans])
-    classes = torch.from_numpy(np.searchsorted(np.unique(numbers), numbers))
+def voice(net: VoiceNet, material: Material, lesson: Lesson) -> LossAt:
+    """Two clips of each voice; each must find the other among voices of one age and gender."""
+    people = _People([plan.voice for plan in material.plans])
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
         rng = np.random.default_rng([lesson.train.seed + 17, step])
-        clips = rng.integers(len(material.heard), size=lesson.batch)
-        mel_BTM, _ = smear_mel(material.mel(clips), rng)
+        mel_BTM, _ = smear_mel(material.mel(people.pairs(rng, lesson.batch)), rng, colour=False)
         with half_precision(lesson.train):
-            logits_BK = module(mel_BTM)
-        right = (logits_BK.argmax(1) == classes[clips]).float().mean()
-        return functional.cross_entropy(logits_BK.float(), classes[clips], label_smoothing=0.05), {
-            "right": float(right)
-        }
+            vectors_BE = net(mel_BTM)
+        return _find_each_other(vectors_BE.float())
 
     return loss_at
 
 
 def face(net: FaceNet, material: Material, lesson: Lesson) -> LossAt:
     """Two clips of each face; each must find the other among faces of one age and gender."""
-    clips_of: dict[int, list[int]] = defaultdict(list)
-    for clip in range(material.pictures):
-        clips_of[material.plans[clip].face].append(clip)
-    groups: dict[tuple, list[int]] = defaultdict(list)
-    for number, clips in clips_of.items():
-        if len(clips) > 1:
-            kind = kind_of(number)
-            groups[kind.gender, kind.age].append(number)
-    kinds = sorted(groups)
+    people = _People([plan.face for plan in material.plans[: material.pictures]])
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
         rng = np.random.default_rng([lesson.train.seed + 19, step])
-        faces = rng.choice(groups[kinds[rng.integers(len(kinds))]], lesson.batch // 2, replace=False)
-        pairs = np.stack([rng.choice(clips_of[int(number)], 2, replace=False) for number in faces], 1).ravel()
-        places = rng.integers(material.heard.mouth.shape[1], size=len(pairs))
-        frames, _ = material.frames(list(zip(pairs, places, strict=True)))
+        clips = people.pairs(rng, lesson.batch)
+        places = rng.integers(material.heard.mouth.shape[1], size=len(clips))
+        frames, _ = material.frames(list(zip(clips, places, strict=True)))
         pixels = smear_frames(frames, rng)
         with half_precision(lesson.train):
-            vectors_NE = net(pixels).float()
-        first, second = vectors_NE.chunk(2)
-        logits = first @ second.T / _TEMPERATURE
-        wanted = torch.arange(len(first))
-        loss = functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)
-        return loss / 2, {"right": float((logits.argmax(1) == wanted).float().mean())}
+            vectors_BE = net(pixels)
+        return _find_each_other(vectors_BE.float())
 
     return loss_at
+
+
+class _People:
+    """Clips by person (voice or face number), and persons by age and gender."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.clips_of: dict[int, list[int]] = defaultdict(list)
+        for clip, number in enumerate(numbers):
+            self.clips_of[number].append(clip)
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number, clips in self.clips_of.items():
+            if len(clips) > 1:
+                kind = kind_of(number)
+                groups[kind.gender, kind.age].append(number)
+        self.groups = [groups[kind] for kind in sorted(groups)]
+
+    def pairs(self, rng: np.random.Generator, batch: int) -> np.ndarray:
+        """(B,) clips of persons of one kind; clips i and i + B / 2 are of one person."""
+        group = self.groups[rng.integers(len(self.groups))]
+        chosen = rng.choice(group, batch // 2, replace=False)
+        return np.stack([rng.choice(self.clips_of[int(number)], 2, replace=False) for number in chosen], 1).ravel()
+
+
+def _find_each_other(vectors_BE: Tensor) -> tuple[Tensor, Figures]:
+    """Vectors i and i + B / 2 belong together: cross entropy of finding one from the other, both ways."""
+    first, second = vectors_BE.chunk(2)
+    logits = first @ second.T / _TEMPERATURE
+    wanted = torch.arange(len(first))
+    loss = functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)
+    return loss / 2, {"right": float((logits.argmax(1) == wanted).float().mean())}
 
 
 def sync(net: SyncNet, material: Material, lesson: Lesson, cuts: np.ndarray, clips_N: np.ndarray) -> LossAt:

@@ -13,11 +13,14 @@ from torch.nn import functional
 _QUIETEST = -11.5  # nat, about the floor of a spectrogram
 
 
-def smear_mel(mel_BTM: Tensor, rng: np.random.Generator, shift: int = 8) -> tuple[Tensor, np.ndarray]:
+def smear_mel(
+    mel_BTM: Tensor, rng: np.random.Generator, shift: int = 8, colour: bool = True
+) -> tuple[Tensor, np.ndarray]:
     """Gain, band gain, blur in time and frequency, noise floor, jitter and a shift in time of each clip.
 
     Args:
         mel_BTM: float32, nat. shift: at most, in mel frames; edges are repeated.
+        colour: change bands against each other.
 
     Returns:
         The spectrograms and the shifts (B,), positive for later.
@@ -37,7 +40,7 @@ def smear_mel(mel_BTM: Tensor, rng: np.random.Generator, shift: int = 8) -> tupl
     points_B5 = torch.from_numpy(rng.normal(0, 0.4, (batch, 1, 5)) * (rng.uniform(size=(batch, 1, 1)) < 0.5)).float()
     band_B1M = functional.interpolate(points_B5, bins, mode="linear", align_corners=True)
     gain_B11 = torch.from_numpy(rng.uniform(-1.0, 0.7, (batch, 1, 1))).float()
-    mel = mel + band_B1M + gain_B11
+    mel = mel + (band_B1M if colour else 0) + gain_B11
     floor_B11 = torch.from_numpy(_QUIETEST + 5.0 * rng.uniform(size=(batch, 1, 1)) ** 2).float()
     jitter_B11 = torch.from_numpy(rng.uniform(0, 0.45, (batch, 1, 1)) * (rng.uniform(size=(batch, 1, 1)) < 0.6)).float()
     noise = torch.randn(mel.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31))))
