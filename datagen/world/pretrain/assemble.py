@@ -28,6 +28,7 @@ class CardSettings:
     negative_prompt: str = ""
     stg_blocks: tuple[int, ...] = (3,)
     schedule_tokens: int = 256
+    round_trip_db: float = 0.0
 
 
 @dataclass(frozen=True)

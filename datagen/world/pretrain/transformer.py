@@ -29,10 +29,12 @@ from justdub.backbone import untrained
 from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.backbone.text import TextContext, TextEncoder
 from justdub.backbone.transformer import JointTransformer
+from justdub.errors import BadInputError
 from justdub.sequence import SequenceRules, patchify_video, plan_sequence
 from justdub.training.loss import LossWeights, dubbing_loss
 
 _FRAME_RATE = 25
+_PARTS = ("transformer", "connectors", "text_encoder")
 _LENGTHS = (96, 128, 176, 256)  # to which prompts are padded: few, because every length is compiled anew
 _POOL = 4  # batches' worth of clips that are sorted by the length of their captions, so that little is padding
 
@@ -63,7 +65,7 @@ class TransformerJob:
     `video_codec`: trained codecs ("" for the second: sound alone). `train_on`, `sound_on`: the clips of steps with and
     without pictures; `check_on`: of the validation. `size`: see `untrained.Size`; its `ratios` are the video codec's.
     `mouth`: how much more a latent with lips in it counts. `no_text`: share of the clips whose prompt is dropped.
-    `start_from`: folder of a run of the same size to start with its weights. `compile`: blocks, with inductor."""
+    `start_from`: a run of the same size, or a backbone's folder, to start with its weights. `compile`: the blocks."""
 
     out: str
     latents: str
@@ -112,7 +114,11 @@ class Learner(nn.Module):
         self.joint, self.text = JointTransformer(self.transformer), TextEncoder(pipeline)
 
     def compile(self) -> None:
-        """Compile the repeated blocks: on a CPU half of the time goes into element-wise work that this fuses."""
+        """Compile the repeated blocks: on a CPU half of the time goes into element-wise work that this fuses.
+
+        Every shape is compiled once (minutes for all of them); inductor's cache on disk keeps them for the next start.
+        """
+        torch._dynamo.config.recompile_limit = 64
         self.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
         connectors = (self.connectors.video_connector, self.connectors.audio_connector)
         for block in (*(block for part in connectors for block in part.transformer_blocks), *self._layers):
@@ -124,10 +130,20 @@ class Learner(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Each part as a folder of its own, in half precision."""
-        for name in ("transformer", "connectors", "text_encoder"):
+        for name in _PARTS:
             part = copy.deepcopy(getattr(self, name))
             nn.Module.to(part, torch.bfloat16).save_pretrained(folder / name)
         self.text.pipeline.tokenizer.save_pretrained(folder / "tokenizer")
+
+    def load(self, folder: Path) -> None:
+        """Weights of a checkpoint folder (`save`, or a whole backbone)."""
+        for name in _PARTS:
+            part = getattr(self, name)
+            try:
+                part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
+            except RuntimeError as error:
+                reason = str(error).splitlines()[1].strip()
+                raise BadInputError(f"{folder / name} does not fit the job's size: {reason}") from error
 
     def context(self, captions: list[str]) -> TextContext:
         """Text of a batch, padded to one of few lengths."""
@@ -239,7 +255,11 @@ def run(
     if job.compile:
         learner.compile()
     if job.start_from and not (resume or finish_only):
-        restore(learner, Path(job.start_from) / "last.pt", mean=False)
+        start = Path(job.start_from)
+        if (start / "transformer").is_dir():
+            learner.load(start)
+        else:
+            restore(learner, start / "last.pt", mean=False)
     shares = np.array([part.share for part in job.parts])
 
     def loss_at(step: int) -> tuple[Tensor, Figures]:
@@ -251,6 +271,7 @@ def run(
             return flow_loss(learner, batch, job, noise, separate=part.streams == "separate")
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # a few batches: compiling for them would take longer
     def validate() -> Figures:
         totals: Figures = {}
         for start in range(0, len(check), 32):

@@ -18,6 +18,7 @@ from datagen.world.pretrain.muon import Muon
 from datagen.world.pretrain.training import TrainSettings
 from justdub.backbone import checkpoint, untrained
 from justdub.backbone.codecs import AudioCodec, VideoCodec
+from justdub.errors import BadInputError
 
 ROOT = Path(__file__).parents[3]
 CODEC = ROOT / "datagen" / "world" / "pretrain" / "results" / "audio_codec" / "audio_vae"
@@ -126,6 +127,14 @@ def test_the_saved_parts_make_a_checkpoint_with_the_means(folder, sounds, tmp_pa
 
     saved = LTX2VideoTransformer3DModel.from_pretrained(Path(run.out) / "checkpoint" / "transformer")
     means = weights(Path(run.out))
+    learner = transformer.Learner(SIZE, seed=5)
+    learner.load(Path(run.out) / "checkpoint")
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            assert torch.equal(parameter, means[name].bfloat16().float()), name
+    other = transformer.Learner(dataclasses.replace(SIZE, layers=3))
+    with pytest.raises(BadInputError):
+        other.load(Path(run.out) / "checkpoint")
     name = "proj_in.weight"
     assert torch.equal(saved.state_dict()[name].float(), means[f"transformer.{name}"].bfloat16().float())
 
