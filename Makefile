@@ -10,7 +10,8 @@ PROMPT := The woman is speaking German, saying: "Der Soldat wartet im Park."
 demo: $(VENV)/.installed
 	@mkdir -p demo
 	$(PY) infer.py --input $(CLIP) --prompt '$(PROMPT)' --output demo/dubbed.mp4
-	@echo "The dubbed clip is demo/dubbed.mp4, its record demo/dubbed.mp4.json; the source is $(CLIP)."
+	$(PY) -m justdub show $(CLIP) demo/dubbed.mp4 --output demo/dubbed.png
+	@echo "The dubbed clip is demo/dubbed.mp4, its record demo/dubbed.mp4.json; demo/dubbed.png shows it under the source $(CLIP)."
 
 test: $(VENV)/.installed-test
 	$(PY) -m ruff check .

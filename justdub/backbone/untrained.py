@@ -1,8 +1,7 @@
 """Write a checkpoint folder of the LTX-2 classes with random weights (`python -m justdub.backbone.untrained DIR`).
 
 It has every part, file and ratio of a real one (8x in time, 32x32 in space, 25 audio latents a second), in two
-megabytes. The bundled backbone is made by it until a trained one takes its place; tests and the full-size benchmark
-build other sizes with it.
+megabytes. Tests and the full-size benchmark build other sizes with it, and pretraining starts from its parts.
 """
 
 from __future__ import annotations
@@ -216,10 +215,9 @@ def write(folder: str | Path, card: Card, *, size: Size = Size(), seed: int = 0)
     )
 
 
-BUNDLED_CARD = Card(
-    name="mini (untrained)",
-    notice="the bundled backbone 'mini' is untrained so far: the output is noise of the right shape; "
-    "pass --backbone FOLDER for LTX-2",
+CARD = Card(
+    name="untrained",
+    notice="this backbone is untrained: the output is noise of the right shape",
     licence="Apache-2.0",
     size=(96, 96),
     steps=8,
@@ -229,4 +227,4 @@ BUNDLED_CARD = Card(
 )
 
 if __name__ == "__main__":
-    write(sys.argv[1], BUNDLED_CARD)
+    write(sys.argv[1], CARD)

@@ -36,7 +36,7 @@ from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
 Progress = Callable[[str, int, int], None]
 
 
-FOREIGN_DB = 4.0  # so far below its usual round trip a codec works outside of what it knows
+FOREIGN_DB = 2.5  # so far below its usual round trip a codec works outside of what it knows
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_the_bundled_backbone_loads_frozen() -> None:
     modules = [getattr(backbone.pipeline, c) for c in ("transformer", "vae", "audio_vae", "vocoder", "connectors")]
     assert not any(p.requires_grad for m in modules for p in m.parameters())
     assert not any(m.training for m in modules)
-    assert backbone.card.notice, "an untrained backbone must say so"
+    assert backbone.card.round_trip_db > 0, "a small backbone must know what is foreign to it"
 
 
 def test_a_folder_without_a_card_gets_the_defaults_of_the_family(copy: Path) -> None:
@@ -103,7 +103,7 @@ def test_devices_and_dtypes() -> None:
 
 @pytest.mark.parametrize(
     ("part", "key", "value"),
-    [("vae", "temporal_compression_ratio", 4), ("transformer", "vae_scale_factors", [8, 16, 16])],
+    [("vae", "temporal_compression_ratio", 2), ("transformer", "vae_scale_factors", [8, 16, 16])],
 )
 def test_parts_of_different_checkpoints(copy: Path, part: str, key: str, value: object) -> None:
     """A wrong ratio would give every token a wrong position, and nothing else would notice."""
