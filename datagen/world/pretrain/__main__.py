@@ -64,7 +64,7 @@ def _tell(line: dict) -> None:
         )
     else:
         left = f"{line['eta_s'] / 60:.1f} min left"
-        rest = " ".join(f"{name} {line[name]}" for name in ("loss", "train_psnr", "video", "audio") if name in line)
+        rest = " ".join(f"{name} {line[name]}" for name in ("loss", "train_psnr", "video", "audio", "reading") if name in line)
         sys.stderr.write(f"step {line['step']}/{line['of']} {rest} {line['s_per_step']} s/step, {left}\n")
     sys.stderr.flush()
 

@@ -2,8 +2,10 @@
 
 The sequence, the forward call, the path, the sigmas and the loss are the program's own (`justdub.sequence`,
 `backbone.transformer`, `flow`, `training.loss`); here is only what pretraining adds: batches of whole clips, text that
-is dropped now and then (so that guidance has something to guide away from), streams at noise levels of their own, and
-batches of sound alone, which cost a tenth and teach the speaking.
+is dropped now and then (so that guidance has something to guide away from), streams at noise levels of their own,
+batches of sound alone, which cost a fifth and teach the speaking, and a reader: a linear layer that must spell the
+line from the audio tokens' last states (CTC), so that the tokens learn early which part of the text they say. It is
+thrown away afterwards. (A CTC term made AlignDiT, arXiv 2504.20629, align; there it reads middle blocks.)
 
 Legend: B batch, N tokens, C channels, T audio latent steps, M latent mel bins, f/h/w the video latents' grid.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,10 +33,13 @@ from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.backbone.text import TextContext, TextEncoder
 from justdub.backbone.transformer import JointTransformer
 from justdub.errors import BadInputError
+from justdub.evaluation.world.words import ALPHABET, indices
 from justdub.sequence import SequenceRules, patchify_video, plan_sequence
 from justdub.training.loss import LossWeights, dubbing_loss
 
 _FRAME_RATE = 25
+_LINE = re.compile(r'saying: "([^"]+)"')
+_LETTERS_PER_TOKEN = 2  # audio tokens last 40 ms, letters often less
 _PARTS = ("transformer", "connectors", "text_encoder")
 _LENGTHS = (96, 128, 176, 256)  # to which prompts are padded: few, because every length is compiled anew
 _POOL = 4  # batches' worth of clips that are sorted by the length of their captions, so that little is padding
@@ -64,8 +70,9 @@ class TransformerJob:
     """`out`: folder of the run. `latents`, `shards`: where clips are kept, encoded and drawn. `audio_codec`,
     `video_codec`: trained codecs ("" for the second: sound alone). `train_on`, `sound_on`: the clips of steps with and
     without pictures; `check_on`: of the validation. `size`: see `untrained.Size`; its `ratios` are the video codec's.
-    `mouth`: how much more a latent with lips in it counts. `no_text`: share of the clips whose prompt is dropped.
-    `start_from`: a run of the same size, or a backbone's folder, to start with its weights. `compile`: the blocks."""
+    `mouth`: how much more a latent with lips in it counts. `reading`: weight of the reader's loss. `no_text`: share of
+    the clips whose prompt is dropped. `start_from`: a run of the same size, or a backbone's folder, to start with its
+    weights. `compile`: the blocks."""
 
     out: str
     latents: str
@@ -80,6 +87,7 @@ class TransformerJob:
     parts: tuple[PartSettings, ...] = (PartSettings(),)
     mouth: float = 3.0
     audio_weight: float = 1.0
+    reading: float = 0.0
     no_text: float = 0.1
     start_from: str = ""
     compile: bool = True
@@ -112,6 +120,33 @@ class Learner(nn.Module):
         for parameter in self.parameters():  # parameters alone: rotary frequencies stay float32
             parameter.data = parameter.data.to(dtype)
         self.joint, self.text = JointTransformer(self.transformer), TextEncoder(pipeline)
+        width = size.audio_heads * size.audio_head_dim
+        self.reader = nn.Linear(width, _LETTERS_PER_TOKEN * (1 + len(ALPHABET)), dtype=dtype)
+        states = self._states = {}  # of the last forward pass
+
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            states["audio_BTD"] = inputs[0]
+
+        self.transformer.audio_norm_out.register_forward_pre_hook(keep)
+
+    def reading_loss(self, captions: list[str]) -> Tensor:
+        """CTC of the quoted lines, nat per letter, from the states of the last forward pass; prompts without one, and
+        lines that are too long for their tokens, do not count."""
+        states_BTD = self._states["audio_BTD"]
+        found = [_LINE.search(caption) for caption in captions]
+        rows = [row for row, match in enumerate(found) if match]
+        if not rows:
+            return states_BTD.new_zeros(())
+        logits_BUA = self.reader(states_BTD[rows]).float().unflatten(2, (_LETTERS_PER_TOKEN, -1)).flatten(1, 2)
+        letters = [indices(found[row][1]) for row in rows]
+        count, steps = logits_BUA.shape[:2]
+        return nn.functional.ctc_loss(
+            logits_BUA.log_softmax(2).transpose(0, 1),
+            torch.tensor([letter for line in letters for letter in line]),
+            torch.full((count,), steps),
+            torch.tensor([len(line) for line in letters]),
+            zero_infinity=True,
+        )
 
     def compile(self) -> None:
         """Compile the repeated blocks: on a CPU half of the time goes into element-wise work that this fuses.
@@ -219,8 +254,10 @@ def flow_loss(
     found = learner.joint.velocity(plan.at(*noisy, *sigmas), context, skip_cross_modal=separate or sound_alone)
     true = [flow.velocity(x0, extra) for x0, extra in zip(clean, noises, strict=True)]
     audio = (found.audio_BNC.float() - true[1]).square().mean()
+    reading = learner.reading_loss(batch.captions)
+    figures = {"audio": float(audio.detach()), "reading": float(reading.detach())}
     if sound_alone:
-        return audio, {"audio": float(audio.detach())}
+        return audio + job.reading * reading, figures
     loss = dubbing_loss(
         video_predicted_BNC=found.video_BNC,
         video_true_BNC=true[0],
@@ -231,7 +268,7 @@ def flow_loss(
         weights=LossWeights(foreground=1.0, background=1 / job.mouth, audio=job.audio_weight),
     )
     video = (found.video_BNC.float() - true[0]).square().mean()
-    return loss, {"video": float(video.detach()), "audio": float(audio.detach())}
+    return loss + job.reading * reading, {"video": float(video.detach()), **figures}
 
 
 def run(
@@ -279,7 +316,7 @@ def run(
             _, figures = flow_loss(learner, batch, job, torch.Generator().manual_seed(start))
             for name, value in figures.items():
                 totals[name] = totals.get(name, 0.0) + value * 32 / len(check)
-        return totals | {"score": -sum(totals.values())}
+        return totals | {"score": -sum(totals.get(name, 0.0) for name in ("video", "audio"))}
 
     if finish_only:
         restore(learner, folder / "last.pt")

@@ -130,7 +130,7 @@ def test_the_saved_parts_make_a_checkpoint_with_the_means(folder, sounds, tmp_pa
     learner = transformer.Learner(SIZE, seed=5)
     learner.load(Path(run.out) / "checkpoint")
     for name, parameter in learner.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and not name.startswith("reader"):
             assert torch.equal(parameter, means[name].bfloat16().float()), name
     other = transformer.Learner(dataclasses.replace(SIZE, layers=3))
     with pytest.raises(BadInputError):
@@ -161,6 +161,30 @@ def test_sound_alone_teaches_what_separate_streams_teach(folder, pictures):
     assert heard[0] == pytest.approx(heard[1], rel=1e-5)
     _, crossing = transformer.flow_loss(learner, both, settings, torch.Generator().manual_seed(1))
     assert crossing["video"] > 0
+
+
+def test_the_reader_spells_the_line_and_skips_prompts_without_one():
+    learner = transformer.Learner(SIZE)
+    line, none = 'A man is speaking French, saying: "Oui."', "Rain."
+    torch.manual_seed(0)
+    states = torch.randn(2, 50, 32, requires_grad=True)
+    learner._states["audio_BTD"] = states
+    assert learner.reading_loss([none, ""]) == 0
+    loss = learner.reading_loss([line, none])
+    loss.backward()
+    assert states.grad[0].abs().sum() > 0 and not states.grad[1].any()
+    with torch.no_grad():  # states that spell it: blank, o, u, i, blank ...
+        learner.reader.weight.zero_()
+        learner.reader.bias.fill_(-20)
+        for half in learner.reader.bias.view(2, -1):
+            half[0] = 0.0
+        perfect = torch.zeros(1, 50, 32)
+        for step, letter in enumerate(transformer.indices("oui")):
+            perfect[0, 10 + step, step] = 1.0
+            learner.reader.weight.view(2, -1, 32)[0, letter, step] = 60.0
+    learner._states["audio_BTD"] = perfect
+    assert learner.reading_loss([line]) < 0.01
+    assert learner.reading_loss(['A man is speaking French, saying: "Non."']) > 5
 
 
 def test_padding_of_prompts_changes_nothing():
