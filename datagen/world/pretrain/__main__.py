@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from datagen.world.pretrain import config
+from justdub import jobs as job_files
 from justdub.errors import EXIT_DONE, EXIT_INTERRUPTED, JustDubError
 
 # job: its module, the dataclass of its settings, what it makes. A module has `run(job, resume, finish_only, report)`.
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> dict[str, float]:
     module_name, kind, _ = JOBS[options.job]
     module = importlib.import_module(f"datagen.world.pretrain.{module_name}")
-    job = config.load(getattr(module, kind), options.config, options.set)
+    job = job_files.load(getattr(module, kind), options.config, options.set)
     return module.run(job, resume=options.resume, finish_only=options.finish, report=_tell)
 
 
@@ -64,7 +64,9 @@ def _tell(line: dict) -> None:
         )
     else:
         left = f"{line['eta_s'] / 60:.1f} min left"
-        rest = " ".join(f"{name} {line[name]}" for name in ("loss", "train_psnr", "video", "audio", "reading") if name in line)
+        rest = " ".join(
+            f"{name} {line[name]}" for name in ("loss", "train_psnr", "video", "audio", "reading") if name in line
+        )
         sys.stderr.write(f"step {line['step']}/{line['of']} {rest} {line['s_per_step']} s/step, {left}\n")
     sys.stderr.flush()
 

@@ -11,7 +11,8 @@ import torch
 
 pytest.importorskip("espeakng_loader")
 
-from datagen.world.pretrain import audio_codec, config, video_codec
+from datagen.world.pretrain import audio_codec, video_codec
+from justdub import jobs
 from justdub.backbone.codecs import AudioCodec
 from justdub.errors import UsageError
 
@@ -97,4 +98,4 @@ def test_a_window_off_the_grid_or_a_silent_shard_is_refused(tmp_path):
     changes = [f"out={tmp_path}", f"shards={tmp_path}"]
     for change, message in (("frames=64", "64 mel frames"), ("train_on.sound=false", "without sound")):
         with pytest.raises(UsageError, match=message):
-            audio_codec.run(config.load(audio_codec.AudioCodecJob, CONFIG, [*changes, change]))
+            audio_codec.run(jobs.load(audio_codec.AudioCodecJob, CONFIG, [*changes, change]))

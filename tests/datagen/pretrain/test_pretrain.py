@@ -12,7 +12,8 @@ import torch
 
 pytest.importorskip("espeakng_loader")
 
-from datagen.world.pretrain import config, data, measure, muon, training, video_codec
+from datagen.world.pretrain import data, measure, muon, training, video_codec
+from justdub import jobs
 from justdub.backbone.codecs import VideoCodec
 from justdub.errors import BadInputError, UsageError
 
@@ -270,7 +271,7 @@ def test_a_known_error_has_its_decibels(shard):
 
 
 def test_the_committed_job_is_understood():
-    job = config.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", ["train.lr=2e-3", "loss.eyes=3"])
+    job = jobs.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", ["train.lr=2e-3", "loss.eyes=3"])
     assert job.train.lr == 2e-3 and job.loss.eyes == 3.0
     assert all((window.frames - 1) % job.shape.temporal_ratio == 0 for window in job.windows)
 
@@ -288,7 +289,7 @@ def test_the_committed_job_is_understood():
 )
 def test_wrong_jobs_are_refused_by_name(change, message):
     with pytest.raises(UsageError, match=message):
-        config.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", [change])
+        jobs.load(video_codec.VideoCodecJob, CONFIGS / "video_codec.yaml", [change])
 
 
 def test_the_command_trains_saves_and_measures(tmp_path, capsys):

@@ -12,10 +12,11 @@ import torch
 pytest.importorskip("espeakng_loader")
 
 from datagen.world.clip import World
-from datagen.world.pretrain import config, transformer
+from datagen.world.pretrain import transformer
 from datagen.world.pretrain.latents import LatentSet, LatentSpec, lip_cells, open_or_encode
 from datagen.world.pretrain.muon import Muon
 from datagen.world.pretrain.training import TrainSettings
+from justdub import jobs
 from justdub.backbone import checkpoint, untrained
 from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.errors import BadInputError
@@ -226,5 +227,5 @@ def test_muon_keeps_masters_of_half_precision_weights():
 
 def test_the_config_in_the_repository_is_a_job():
     for path in sorted((ROOT / "configs" / "pretrain").glob("transformer*.yaml")):
-        loaded = config.load(transformer.TransformerJob, path)
+        loaded = jobs.load(transformer.TransformerJob, path)
         assert loaded.size.video_channels * loaded.size.patch**2 == 128

@@ -12,9 +12,10 @@ import torch
 pytest.importorskip("espeakng_loader")
 
 from datagen.world.clip import World
-from datagen.world.pretrain import config, vocoder
+from datagen.world.pretrain import vocoder
 from datagen.world.pretrain.audio_codec import log_mel
 from datagen.world.pretrain.data import ShardSpec
+from justdub import jobs
 from justdub.backbone.codecs import AudioCodec
 from justdub.errors import UsageError
 
@@ -54,7 +55,7 @@ def as_floats(samples):
 
 
 def test_every_frame_is_160_samples(audio_vae, samples):
-    job = config.load(vocoder.VocoderJob, CONFIG)
+    job = jobs.load(vocoder.VocoderJob, CONFIG)
     model = vocoder.build(job.shape).eval()
     assert sum(p.numel() for p in model.parameters()) < 1_500_000
     codec = AudioCodec(audio_vae, model)
@@ -118,7 +119,7 @@ def test_jobs_that_cannot_be_are_refused(tmp_path):
     changes = [f"out={tmp_path}", f"shards={tmp_path}"]
     for change, message in (("check_on.sound=false", "without sound"), ("decode_clips=9000", "decode_clips 9000")):
         with pytest.raises(UsageError, match=message):
-            vocoder.run(config.load(vocoder.VocoderJob, CONFIG, [*changes, change]))
+            vocoder.run(jobs.load(vocoder.VocoderJob, CONFIG, [*changes, change]))
 
 
 def test_the_shipped_vocoder_is_understood(audio_vae, samples):
@@ -126,7 +127,7 @@ def test_the_shipped_vocoder_is_understood(audio_vae, samples):
 
     folder = RESULTS / "vocoder" / "vocoder"
     shipped = LTX2Vocoder.from_pretrained(folder, torch_dtype=torch.float32).eval()
-    untrained = vocoder.build(config.load(vocoder.VocoderJob, CONFIG).shape).eval()
+    untrained = vocoder.build(jobs.load(vocoder.VocoderJob, CONFIG).shape).eval()
     codec, mel, true_BS = AudioCodec(audio_vae, shipped), vocoder.decode(audio_vae, samples), as_floats(samples)
     copy_BS = vocoder.speak(shipped, mel)
     ours = vocoder.measure(codec, copy_BS, true_BS)

@@ -19,7 +19,7 @@ Job = TypeVar("Job")
 def load(kind: type[Job], path: Path, changes: list[str] | None = None) -> Job:
     """The job in a YAML file, after `changes` of the form "a.b=value" (the value as YAML)."""
     if not path.exists():
-        raise UsageError(f"no file {path}", remedy="configs/pretrain holds one per job")
+        raise UsageError(f"no file {path}", remedy="configs/ holds one per job")
     tree = yaml.safe_load(path.read_text()) or {}
     for change in changes or []:
         _apply(tree, change)
