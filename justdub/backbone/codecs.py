@@ -150,6 +150,7 @@ class AudioCodec:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # kept for all later calls, those under autograd among them
 def _mel_filters(sample_rate: int, bins: int) -> Tensor:
     """(N_FFT // 2 + 1, M) slaney-scale, slaney-normalised triangles from 0 Hz to the Nyquist frequency."""
     from transformers.audio_utils import mel_filter_bank

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from justdub.backbone import checkpoint
+from justdub.backbone import checkpoint, codecs
 from justdub.backbone.codecs import LOG_FLOOR, N_FFT, AudioCodec
 from justdub.sequence import patchify_audio
 
@@ -109,3 +109,10 @@ def test_audio_precision_does_not_follow_the_transformers() -> None:
     samples = np.random.default_rng(0).normal(0, 0.1, (full.audio_codec.channels, 8000)).astype(np.float32)
     assert half.transformer.dtype == torch.bfloat16
     assert torch.equal(half.audio_codec.encode(samples), full.audio_codec.encode(samples))
+
+
+def test_filters_first_made_in_inference_mode_serve_training() -> None:
+    codecs._mel_filters.cache_clear()
+    with torch.inference_mode():
+        codecs._mel_filters(16000, 64)
+    assert not codecs._mel_filters(16000, 64).is_inference()

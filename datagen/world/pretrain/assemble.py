@@ -15,23 +15,6 @@ from justdub.errors import UsageError
 
 
 @dataclass(frozen=True)
-class CardSettings:
-    """Of `justdub.backbone.checkpoint.Card`, all of it spelled out."""
-
-    name: str
-    notice: str
-    licence: str
-    size: tuple[int, ...] = (96, 96)
-    steps: int = 20
-    guidance: float = 3.0
-    audio_guidance: float = 3.0
-    negative_prompt: str = ""
-    stg_blocks: tuple[int, ...] = (3,)
-    schedule_tokens: int = 256
-    round_trip_db: float = 0.0
-
-
-@dataclass(frozen=True)
 class AssembleJob:
     """`out`: the folder to write, replaced if there. The parts: folders as the other jobs leave them; `transformer`:
     the folder that holds transformer, connectors, text_encoder and tokenizer. `readme`: a text laid beside them."""
@@ -42,7 +25,7 @@ class AssembleJob:
     vocoder: str
     transformer: str
     readme: str = ""
-    card: CardSettings = field(default_factory=lambda: CardSettings("", "", ""))
+    card: Card = field(default_factory=Card)
 
 
 def run(
@@ -80,8 +63,9 @@ def run(
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial)
-    card = asdict(Card(**{**asdict(job.card), "size": tuple(job.card.size)}))
-    (partial / "justdub.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (partial / "justdub.json").write_text(
+        json.dumps(asdict(job.card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     if job.readme:
         shutil.copy(job.readme, partial / "README.md")
     shutil.rmtree(out, ignore_errors=True)

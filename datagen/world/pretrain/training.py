@@ -204,20 +204,18 @@ class _Average:
 
 
 class _Sums:
-    """Means of figures between two lines of the log."""
+    """Means of figures between two lines of the log, each over the steps that have it."""
 
     def __init__(self) -> None:
-        self.total: Figures = {}
-        self.count = 0
+        self.values: dict[str, list[float]] = {}
 
     def add(self, figures: Figures) -> None:
         for name, value in figures.items():
-            self.total[name] = self.total.get(name, 0.0) + value
-        self.count += 1
+            self.values.setdefault(name, []).append(value)
 
     def mean(self) -> Figures:
-        means = {name: value / self.count for name, value in self.total.items()}
-        self.total, self.count = {}, 0
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
+        self.values = {}
         return means
 
 

@@ -32,14 +32,6 @@ TINY = video_codec.ShapeSettings(
 WINDOW = video_codec.WindowSettings(batch=2, frames=5, crop=32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
     spec = data.ShardSpec(clips=6, size=96, frames=49, sound=True)

@@ -30,14 +30,6 @@ SIZE = untrained.Size(
 SOUND = LatentSpec(clips=12, pictures=False)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def audio_codec():
     from diffusers import AutoencoderKLLTX2Audio

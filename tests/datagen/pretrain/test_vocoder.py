@@ -25,14 +25,6 @@ RESULTS = ROOT / "datagen" / "world" / "pretrain" / "results"
 TINY = {"channels": 32, "up": [16, 10], "up_kernels": [16, 10], "kernels": [3], "dilations": [1]}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def audio_vae():
     from diffusers import AutoencoderKLLTX2Audio
