@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from justdub.lora.files import Factors, write
+from justdub.lora.metadata import AdapterMetadata
 from justdub.sequence import SequenceRules
 
 MODULES = ("attn1.to_q", "attn1.to_v", "audio_attn1.to_v", "audio_to_video_attn.to_v", "ff.net.2")
@@ -25,5 +26,5 @@ def write_adapter(path: Path, *, rules: SequenceRules | None = None, scale: floa
             wide, narrow = (n * width_factor for n in file.get_slice(f"{module}.weight").get_shape())
             down, up = (torch.randn(shape, generator=generator) * scale for shape in ((4, narrow), (wide, 4)))
             factors[module] = Factors(down, up)
-    write(path, factors, rules=rules or SequenceRules())
+    write(path, factors, AdapterMetadata(rules=rules or SequenceRules()))
     return path

@@ -10,10 +10,9 @@ Letters: r rank, I input width, O output width.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from justdub.errors import BadInputError, MissingError, UsageError
+from justdub.errors import BadInputError, MissingError
+from justdub.lora.metadata import AdapterMetadata
 from justdub.sequence import SequenceRules
 
-# Metadata keys of our own files; everything else in the metadata is left alone.
-RULES_KEY, LANGUAGES_KEY, FORMAT_KEY = "justdub.rules", "justdub.languages", "justdub.format"
-FORMAT = "1"
 _PREFIX = re.compile(r"^(?:base_model\.model\.|diffusion_model\.|transformer\.)+")
 _FACTOR = re.compile(r"\.lora_(?P<factor>[AB])(?:\.[^.]+)?\.weight$")
 # Modules outside the blocks have other names in the official layout (diffusers' own key table).
@@ -52,15 +49,22 @@ class AdapterFile:
 
     Attributes:
         modules: diffusers module name -> factors.
-        rules: how its sequences are built; None when the file does not say.
-        languages: that it was trained for, empty when it does not say.
+        metadata: what the file says about itself.
+        header: all strings of its header, other tools' included.
     """
 
     path: Path
     modules: dict[str, Factors]
-    rules: SequenceRules | None
-    languages: tuple[str, ...]
-    metadata: dict[str, str]
+    metadata: AdapterMetadata
+    header: dict[str, str]
+
+    @property
+    def rules(self) -> SequenceRules | None:
+        return self.metadata.rules
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.metadata.languages
 
     @property
     def rank(self) -> int:
@@ -88,11 +92,11 @@ def read(path: str | Path) -> AdapterFile:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"adapter {path} cannot be read: {error}", expected="a safetensors file") from error
-    return AdapterFile(path, _pair(path, tensors), _rules(path, metadata), _languages(metadata), metadata)
+    return AdapterFile(path, _pair(path, tensors), AdapterMetadata.from_strings(path, header), header)
 
 
 def _pair(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Factors]:
@@ -116,40 +120,32 @@ def _pair(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Factors]:
     return {module: Factors(pair["A"], pair["B"]) for module, pair in halves.items()}
 
 
-def _rules(path: Path, metadata: Mapping[str, str]) -> SequenceRules | None:
-    if RULES_KEY not in metadata:
-        return None
-    try:
-        raw: dict[str, Any] = json.loads(metadata[RULES_KEY])
-        known = {f.name for f in fields(SequenceRules)}
-        if unknown := sorted(set(raw) - known):
-            raise ValueError(f"unknown rule {unknown[0]!r}")
-        return SequenceRules(**raw)
-    except (ValueError, TypeError, UsageError) as error:
-        raise BadInputError(
-            f"adapter {path} has rules that this version cannot read ({error})", remedy="a newer justdub"
-        ) from error
-
-
-def _languages(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(code for code in metadata.get(LANGUAGES_KEY, "").split(",") if code)
-
-
 def write(
-    path: str | Path, modules: Mapping[str, Factors], *, rules: SequenceRules, languages: tuple[str, ...] = ()
+    path: str | Path,
+    modules: Mapping[str, Factors],
+    metadata: AdapterMetadata,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write an adapter with ComfyUI keys and what this program needs to run it. Atomic."""
+    """Write an adapter with ComfyUI keys and what this program needs to run it. Atomic.
+
+    Args:
+        modules: diffusers module name -> factors with their alpha folded in.
+        dtype: of the stored factors.
+    """
     from safetensors.torch import save_file
 
     path = Path(path)
     tensors = {}
     for module, factors in modules.items():
-        tensors[f"diffusion_model.{module}.lora_A.weight"] = factors.down_rI.clone().contiguous()
-        tensors[f"diffusion_model.{module}.lora_B.weight"] = factors.up_Or.clone().contiguous()
-    metadata = {FORMAT_KEY: FORMAT, RULES_KEY: json.dumps(asdict(rules)), LANGUAGES_KEY: ",".join(languages)}
+        tensors[f"diffusion_model.{module}.lora_A.weight"] = factors.down_rI.to(dtype, copy=True).contiguous()
+        tensors[f"diffusion_model.{module}.lora_B.weight"] = factors.up_Or.to(dtype, copy=True).contiguous()
+    header = metadata.to_strings()
+    if metadata.rules is not None:
+        header["reference_downscale_factor"] = str(metadata.rules.reference_downscale)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        save_file(tensors, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata=header)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

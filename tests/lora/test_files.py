@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from justdub.errors import BadInputError, MissingError
 from justdub.lora import files
 from justdub.lora.files import Factors
+from justdub.lora.metadata import RULES_KEY, AdapterMetadata
 from justdub.lora.reference import parse_reference
 from justdub.sequence import SequenceRules
 
@@ -37,7 +38,12 @@ def factors(model, names=MODULES, rank: int = 3, seed: int = 0) -> dict[str, Fac
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
     path = tmp_path / "dub.safetensors"
-    files.write(path, factors(models.tiny_transformer()), rules=RULES, languages=("fr", "de"))
+    files.write(
+        path,
+        factors(models.tiny_transformer()),
+        AdapterMetadata(rules=RULES, languages=("fr", "de")),
+        dtype=torch.float32,
+    )
     return path
 
 
@@ -105,22 +111,22 @@ def test_refusals(tmp_path: Path) -> None:
     save_file({}, tmp_path / "empty.safetensors")
     refused(tmp_path / "empty.safetensors", "no keys")
     good = factors(model)
-    files.write(tmp_path / "nomatch.safetensors", {"blocks.0.q": good[MODULES[0]]}, rules=RULES)
+    files.write(tmp_path / "nomatch.safetensors", {"blocks.0.q": good[MODULES[0]]}, AdapterMetadata(rules=RULES))
     refused(tmp_path / "nomatch.safetensors", "1 of 1 modules are not in this backbone")
-    files.write(tmp_path / "partly.safetensors", good | {"blocks.0.q": good[MODULES[0]]}, rules=RULES)
+    files.write(tmp_path / "partly.safetensors", good | {"blocks.0.q": good[MODULES[0]]}, AdapterMetadata(rules=RULES))
     refused(tmp_path / "partly.safetensors", "1 of 4 modules")
     wide = {MODULES[0]: Factors(torch.zeros(4, 4096), torch.zeros(4096, 4))}
-    files.write(tmp_path / "wide.safetensors", wide, rules=RULES)
+    files.write(tmp_path / "wide.safetensors", wide, AdapterMetadata(rules=RULES))
     refused(tmp_path / "wide.safetensors", "another width.*4096")
     lone = {f"diffusion_model.{MODULES[0]}.lora_A.weight": torch.zeros(4, 32)}
     save_file(lone, tmp_path / "lone.safetensors")
     refused(tmp_path / "lone.safetensors", "do not pair up")
     truncated = tmp_path / "truncated.safetensors"
-    files.write(truncated, good, rules=RULES)
+    files.write(truncated, good, AdapterMetadata(rules=RULES))
     truncated.write_bytes(truncated.read_bytes()[:-100])
     refused(truncated, "cannot be read")
     both = lone | {f"diffusion_model.{MODULES[0]}.lora_B.weight": torch.zeros(32, 4)}
-    save_file(both, tmp_path / "rules.safetensors", metadata={files.RULES_KEY: '{"gravity": 1}'})
+    save_file(both, tmp_path / "rules.safetensors", metadata={RULES_KEY: '{"gravity": 1}'})
     refused(tmp_path / "rules.safetensors", "gravity")
 
 
@@ -129,7 +135,7 @@ def test_a_refused_adapter_leaves_the_model_untouched(tmp_path: Path) -> None:
     before = [name for name, _ in model.named_parameters()]
     path = tmp_path / "partly.safetensors"
     good = factors(model)
-    files.write(path, good | {"blocks.0.q": good[MODULES[0]]}, rules=RULES)
+    files.write(path, good | {"blocks.0.q": good[MODULES[0]]}, AdapterMetadata(rules=RULES))
     with pytest.raises(BadInputError):
         files.apply(model, files.read(path), "x")
     assert [name for name, _ in model.named_parameters()] == before
