@@ -56,6 +56,15 @@ def _value(hint: Any, value: Any, at: str) -> Any:
             raise UsageError(f"{at} is {value!r}", expected="a list")
         element = typing.get_args(hint)[0]
         return tuple(_value(element, item, f"{at}[{number}]") for number, item in enumerate(value))
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise UsageError(f"{at} is {value!r}", expected="keys and values")
+        element = typing.get_args(hint)[1]
+        return {str(name): _value(element, item, f"{at}.{name}") for name, item in value.items()}
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise UsageError(f"{at} is {value!r}", expected=" or ".join(map(str, typing.get_args(hint))))
+        return value
     if isinstance(hint, types.UnionType):  # "int | None"
         if value is None and type(None) in typing.get_args(hint):
             return None

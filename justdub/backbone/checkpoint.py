@@ -103,14 +103,15 @@ def find(name: str | Path) -> Path:
     return path
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, parts: tuple[str, ...] = ()) -> str:
     """Identity of a checkpoint's weights without reading them all (16 hex digits).
 
     A digest of every config and, of every safetensors file, its size, its header and 64 blocks of 64 KiB spread evenly
-    (a file below 4 MiB is read whole).
+    (a file below 4 MiB is read whole). With `parts`, of these sub-folders alone.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    within = [folder / part for part in parts] or [folder]
+    for path in (path for root in within for path in sorted(root.rglob("*"))):
         if path.suffix == ".json" and path.name != "justdub.json":
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
         elif path.suffix == ".safetensors":

@@ -41,13 +41,19 @@ class VideoCodec:
         return int(self.vae.config.latent_channels)
 
     @torch.no_grad()
-    def encode(self, frames_FHW3: np.ndarray | Tensor) -> Tensor:
+    def encode(self, frames_FHW3: np.ndarray | Tensor, downscale: int = 1) -> Tensor:
         """Encode one clip: uint8 RGB, F on the 8k + 1 grid, H and W divisible by the spatial ratio.
+
+        Args:
+            downscale: first average so many pixels a side (references of lower resolution).
 
         Returns:
             (1, C, f, h, w) float32, the mean of the posterior.
         """
         frames = torch.as_tensor(frames_FHW3)
+        if downscale > 1:
+            frames_F3HW = torch.nn.functional.avg_pool2d(frames.permute(0, 3, 1, 2).float(), downscale)
+            frames = frames_F3HW.round_().to(torch.uint8).permute(0, 2, 3, 1)
         count, height, width, _ = frames.shape
         if (count - 1) % self.temporal_ratio or height % self.spatial_ratio or width % self.spatial_ratio:
             raise ValueError(f"{count} frames of {width}x{height} are off the grid of the video VAE")

@@ -319,7 +319,7 @@ class DubPipeline:
         video_BCFHW = reference_BCFHW = backbone.video_codec.encode(source.frames_FHW3)
         self._note_foreign(source, video_BCFHW, manifest)
         if rules.reference_downscale > 1:
-            reference_BCFHW = backbone.video_codec.encode(_shrink(source.frames_FHW3, rules.reference_downscale))
+            reference_BCFHW = backbone.video_codec.encode(source.frames_FHW3, rules.reference_downscale)
         report("encode", 1, 2)
         audio_BCTM = backbone.audio_codec.encode(source.audio_CS)
         report("encode", 2, 2)
@@ -408,12 +408,6 @@ def _fit(audio_CS: np.ndarray, seconds: Fraction | float, rate: int) -> np.ndarr
     """Exactly so many seconds: cut, or filled up with silence (audio latents end up to 30 ms before the last frame)."""
     samples = round(seconds * rate)
     return np.pad(audio_CS[:, :samples], ((0, 0), (0, max(0, samples - audio_CS.shape[1]))))
-
-
-def _shrink(frames_FHW3: np.ndarray, factor: int) -> Tensor:
-    """Average `factor` x `factor` pixels."""
-    frames_F3HW = torch.from_numpy(frames_FHW3).permute(0, 3, 1, 2).float()
-    return torch.nn.functional.avg_pool2d(frames_F3HW, factor).round_().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _in_windows(frames_FHW3: np.ndarray, progress: Progress | None, window: int = 32) -> Any:

@@ -1,6 +1,10 @@
 """The training objective: velocity error of both streams, weighted by the face.
 
-Letters: B batch, N target tokens, C channels, F/H/W latent grid.
+An update of the weights may be spread over several forward passes and processes. Every loss is a weighted mean over the
+whole update, so it is divided by the update's total weight (`Totals`), not by that of its own part: parts then add up
+to exactly what one large batch gives.
+
+Letters: B batch, N target tokens, C channels, F/H/W grid of video tokens.
 """
 
 from __future__ import annotations
@@ -27,16 +31,40 @@ class LossWeights:
     audio: float = 1.0
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Of a whole update: the summed weight of its video target tokens, and the number of its audio target tokens."""
+
+    video: float | Tensor
+    audio: float | Tensor
+
+
 def face_weights(mask_BFHW: Tensor, weights: LossWeights) -> Tensor:
-    """(B, F*H*W) float32 weight of every video target token."""
+    """(B, F*H*W) float32 weight of every video target token.
+
+    A clip without any foreground gets weight 1 everywhere, the plain loss: with a background weight of 0 it would
+    otherwise train nothing and say nothing.
+    """
     foreground_BN = mask_BFHW.flatten(1) > weights.threshold
-    return torch.where(foreground_BN, weights.foreground, weights.background).to(torch.float32)
+    weighted_BN = torch.where(foreground_BN, weights.foreground, weights.background).to(torch.float32)
+    return torch.where(foreground_BN.any(1, keepdim=True), weighted_BN, torch.ones_like(weighted_BN))
 
 
-def weighted_mean_square(predicted_BNC: Tensor, true_BNC: Tensor, weights_BN: Tensor) -> Tensor:
-    """Mean of ``w * error**2 / mean(w)`` over the whole batch, float32: only the proportions of the weights count."""
-    error_BNC = (predicted_BNC.float() - true_BNC.float()) ** 2
-    return (error_BNC * weights_BN[..., None]).mean() / weights_BN.mean()
+def video_weights(kept_BN: Tensor, mask_BFHW: Tensor | None, weights: LossWeights) -> Tensor:
+    """(B, N) float32: `face_weights` (1 without a mask), 0 for kept tokens, of which nothing is predicted."""
+    free_BN = (~kept_BN).float()
+    return free_BN if mask_BFHW is None else face_weights(mask_BFHW, weights) * free_BN
+
+
+def weighted_mean_square(
+    predicted_BNC: Tensor, true_BNC: Tensor, weights_BN: Tensor, total: float | Tensor | None = None
+) -> Tensor:
+    """``sum of w * mean over channels of error**2 / total``, float32; total: the sum of the weights unless given.
+
+    Only the proportions of the weights count (JUST-DUB-IT: mul(w) / mean(w), then mean).
+    """
+    error_BN = (predicted_BNC.float() - true_BNC.float()).square().mean(-1)
+    return (error_BN * weights_BN).sum() / (weights_BN.sum() if total is None else total)
 
 
 def dubbing_loss(
@@ -48,19 +76,21 @@ def dubbing_loss(
     kept_BN: Tensor,
     face_mask_BFHW: Tensor | None,
     weights: LossWeights,
+    totals: Totals | None = None,
 ) -> Tensor:
     """Video plus audio loss over target tokens.
 
     Args:
-        kept_BN: bool, video target tokens that were given clean; nothing is predicted there, they do not count.
-        face_mask_BFHW: on the latent grid; None for the plain loss. A batch whose weights are all zero (no face, and
-            background weight 0) falls back to the plain loss: it would otherwise train nothing and say nothing.
+        kept_BN: bool, video target tokens that were given clean; they do not count.
+        face_mask_BFHW: on the grid of tokens; None for the plain loss.
+        totals: of the whole update that this batch is a part of; None: it is all of it.
     """
-    free_BN = (~kept_BN).float()
-    video_weights_BN = free_BN
-    if face_mask_BFHW is not None:
-        weighted_BN = face_weights(face_mask_BFHW, weights) * free_BN
-        video_weights_BN = torch.where(weighted_BN.sum() > 0, weighted_BN, free_BN)
-    video = weighted_mean_square(video_predicted_BNC, video_true_BNC, video_weights_BN)
-    audio = (audio_predicted_BNC.float() - audio_true_BNC.float()).square().mean()
+    video_weights_BN = video_weights(kept_BN, face_mask_BFHW, weights)
+    audio_weights_BN = torch.ones(audio_true_BNC.shape[:2], device=audio_true_BNC.device)
+    video = weighted_mean_square(
+        video_predicted_BNC, video_true_BNC, video_weights_BN, None if totals is None else totals.video
+    )
+    audio = weighted_mean_square(
+        audio_predicted_BNC, audio_true_BNC, audio_weights_BN, None if totals is None else totals.audio
+    )
     return video + weights.audio * audio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from justdub.training.loss import LossWeights, dubbing_loss, face_weights, weighted_mean_square
+from justdub.training.loss import LossWeights, Totals, dubbing_loss, face_weights, video_weights, weighted_mean_square
 
 PREDICTED, TRUE = torch.randn(2, 12, 4), torch.randn(2, 12, 4)
 AUDIO = torch.randn(2, 5, 3)
@@ -63,3 +63,29 @@ def test_audio_has_its_own_weight() -> None:
 
     assert total(0.25) == pytest.approx(1.0, rel=1e-5)
     assert total(0.0) == 0.0
+
+
+def test_a_clip_without_a_face_counts_like_one_without_a_mask() -> None:
+    mask = torch.zeros(2, 3, 2, 2)
+    mask[0, 0, 0, 0] = 1
+    weights = face_weights(mask, LossWeights())
+    assert weights[0].sum() == pytest.approx(1 + 11 * 0.1)
+    assert torch.equal(weights[1], torch.ones(12))
+
+
+def test_parts_of_an_update_add_up_to_the_whole() -> None:
+    mask = torch.zeros(2, 3, 2, 2)
+    mask[0, 1], mask[1, 2, 0] = 1, 1
+    kept = KEPT.clone()
+    kept[1, :4] = True
+    totals = Totals(video_weights(kept, mask, LossWeights()).sum(), AUDIO.shape[0] * AUDIO.shape[1])
+
+    def part(rows: slice, totals: Totals | None) -> torch.Tensor:
+        return dubbing_loss(
+            video_predicted_BNC=PREDICTED[rows], video_true_BNC=TRUE[rows],
+            audio_predicted_BNC=AUDIO[rows], audio_true_BNC=AUDIO[rows] * 2, kept_BN=kept[rows],
+            face_mask_BFHW=mask[rows], weights=LossWeights(), totals=totals,
+        )  # fmt: skip
+
+    parts = part(slice(0, 1), totals) + part(slice(1, 2), totals)
+    torch.testing.assert_close(parts, part(slice(0, 2), None), rtol=1e-6, atol=0)
