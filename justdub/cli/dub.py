@@ -34,7 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone", "-b", default="mini", metavar="PATH", help="checkpoint folder (default: %(default)s)"
     )
     model.add_argument(
-        "--adapter", "-a", action="append", default=[], metavar="PATH[:STRENGTH]", help="IC-LoRA adapter; repeatable"
+        "--adapter",
+        "-a",
+        action="append",
+        default=[],
+        metavar="NAME[:STRENGTH]",
+        help="IC-LoRA adapter, a name of the shelf or a path; repeatable; fr:0.8 or fr:video=1,audio=0.5,cross=0.7",
+    )
+    model.add_argument(
+        "--any-base", action="store_true", help="take adapters that were trained on other weights of the same kind"
     )
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     model.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16 (default: %(default)s)")
@@ -87,11 +95,11 @@ def run(arguments: argparse.Namespace) -> None:
     if pipe.backbone.card.notice:
         _say(pipe.backbone.card.notice)
     for adapter, strength in adapters:
-        pipe.load_adapter(adapter, strength)
-    if not pipe.adapters:
+        pipe.load_adapter(adapter, strength, any_base=arguments.any_base)
+    if not pipe.adapters and not pipe.rack.merged:
         _say("no --adapter: the bare backbone, which was not taught to dub")
-    for name, (adapter, _) in pipe.adapters.items():
-        if adapter.rules is None:
+    for name, loaded in pipe.adapters.items():
+        if loaded.file.rules is None:
             _say(f"adapter {name} does not say how it was trained: run by the rules of JUST-DUB-IT")
     try:
         dub = pipe(

@@ -57,8 +57,13 @@ class Manifest:
                     "device": str(backbone.transformer.device),
                 },
                 "adapters": [
-                    {"name": name, "path": str(file.path), "sha256": file_digest(file.path), "strength": strength}
-                    for name, (file, strength) in adapters.items()
+                    {
+                        "name": name,
+                        "path": str(one.file.path),
+                        "sha256": file_digest(one.file.path),
+                        "strength": one.strength.video if one.strength.uniform else asdict(one.strength),
+                    }
+                    for name, one in adapters.items()
                 ],
                 "settings": asdict(settings),
                 "rules": asdict(rules),

@@ -27,8 +27,10 @@ from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, choose_prompt
 from justdub.dubbing.sampler import Latents, SamplingReport, sample
 from justdub.dubbing.settings import DubSettings, check_length
 from justdub.dubbing.size import check_size, working_size
-from justdub.errors import BadInputError, UsageError
-from justdub.lora import files as adapter_files
+from justdub.errors import UsageError
+from justdub.lora.files import AdapterFile
+from justdub.lora.rack import AdapterRack, LoadedAdapter
+from justdub.lora.reference import Strength
 from justdub.media import ClipInfo, FrameReader, check_output, probe, read_audio, write_clip
 from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
 
@@ -119,7 +121,7 @@ class DubPipeline:
 
     def __init__(self, backbone: checkpoint.Backbone) -> None:
         self.backbone = backbone
-        self.adapters: dict[str, tuple[adapter_files.AdapterFile, float]] = {}
+        self.rack = AdapterRack(backbone)
 
     @classmethod
     def from_pretrained(
@@ -135,41 +137,35 @@ class DubPipeline:
 
     # -- adapters -----------------------------------------------------------------------------------------------------
 
-    def load_adapter(self, path: str | Path | adapter_files.AdapterFile, strength: float = 1.0) -> str:
-        """Put an adapter beside those that are loaded already.
+    @property
+    def adapters(self) -> dict[str, LoadedAdapter]:
+        """Those that are loaded, by name."""
+        return self.rack.adapters
 
-        Returns:
-            The name it got (its file's name, numbered when taken).
+    def load_adapter(
+        self, adapter: str | Path | AdapterFile, strength: float | Strength = 1.0, *, any_base: bool = False
+    ) -> str:
+        """Put an adapter (a path, or a name of the shelf) beside those that are loaded; see `AdapterRack.load`."""
+        return self.rack.load(adapter, strength, any_base=any_base)
 
-        Raises:
-            BadInputError: it does not fit the backbone, or its rules contradict those of another adapter.
-        """
-        adapter = path if isinstance(path, adapter_files.AdapterFile) else adapter_files.read(path)
-        rules = {file.rules for file, _ in self.adapters.values()} | {adapter.rules}
-        if len(rules - {None}) > 1:
-            raise BadInputError(
-                f"adapter {adapter.path} builds its sequences by other rules than {next(iter(self.adapters))}",
-                expected="adapters that share cross-modal rule, reference mode and positions",
-            )
-        stem = "".join(c if c.isalnum() else "_" for c in adapter.path.stem) or "adapter"
-        name, number = stem, 2
-        while name in self.adapters:
-            name, number = f"{stem}_{number}", number + 1
-        adapter_files.apply(self._transformer, adapter, name)
-        self.adapters[name] = (adapter, strength)
-        adapter_files.set_strengths(self._transformer, {n: s for n, (_, s) in self.adapters.items()})
-        return name
+    def prepare_swaps(self, rank: int) -> None:
+        """Before the first adapter is loaded: make room for swaps of up to `rank`; see `AdapterRack.prepare_swaps`."""
+        self.rack.prepare_swaps(rank)
+
+    def swap_adapter(
+        self, old: str, new: str | Path | AdapterFile, strength: float | Strength = 1.0, *, any_base: bool = False
+    ) -> str:
+        """Another adapter in a loaded one's place, without reloading or compiling again; see `AdapterRack.swap`."""
+        return self.rack.swap(old, new, strength, any_base=any_base)
 
     def unload_adapters(self) -> None:
         """Take all adapters off; the backbone is what it was."""
-        if self.adapters:
-            self._transformer.unload_lora()
-            self.adapters.clear()
+        self.rack.unload()
 
     @property
     def rules(self) -> SequenceRules:
         """How sequences are built: as the adapters say, else as JUST-DUB-IT does."""
-        return next((file.rules for file, _ in self.adapters.values() if file.rules), SequenceRules())
+        return self.rack.rules
 
     # -- a dub --------------------------------------------------------------------------------------------------------
 
@@ -206,6 +202,9 @@ class DubPipeline:
         report = progress or (lambda stage, done, total: None)
         rules = self._rules(settings)
         manifest = Manifest.start(self.backbone, self.adapters, info, prompt, settings, rules)
+        for loaded in self.adapters.values():
+            if loaded.notice:
+                manifest.adjust(loaded.notice)
 
         with manifest.timed("read"):
             source = self._read(info, settings, rules, manifest, report)

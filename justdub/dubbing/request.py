@@ -12,7 +12,9 @@ from typing import Any
 from justdub.dubbing.prompt import Prompt, choose_prompt
 from justdub.dubbing.settings import DubSettings, check_length
 from justdub.dubbing.size import parse_size
-from justdub.errors import BadInputError, MissingError, UsageError
+from justdub.errors import UsageError
+from justdub.lora.library import find
+from justdub.lora.reference import Strength, parse_reference
 from justdub.media import ClipInfo, check_output, probe
 
 # A cheap bound, 8 characters for each of LTX-2's 1024 tokens; the exact count is the tokenizer's, once it is loaded.
@@ -27,7 +29,7 @@ class Request:
     output: Path
     prompt: Prompt
     settings: DubSettings
-    adapters: tuple[tuple[Path, float], ...]
+    adapters: tuple[tuple[Path, Strength], ...]
     warnings: tuple[str, ...]
 
 
@@ -69,12 +71,6 @@ def check_request(arguments: Any) -> Request:
     return Request(clip, output, prompt, settings, adapters, tuple(warnings))
 
 
-def _parse_adapter(text: str) -> tuple[Path, float]:
-    from justdub.lora.reference import parse_reference
-
-    path, strength = parse_reference(text)
-    if not path.exists():
-        raise MissingError(f"adapter {path} does not exist", expected="a .safetensors file", remedy="check the path")
-    if not -10 <= strength <= 10:
-        raise BadInputError(f"adapter strength {strength}", expected="-10 to 10")
-    return path, strength
+def _parse_adapter(text: str) -> tuple[Path, Strength]:
+    reference = parse_reference(text)
+    return find(reference.name), reference.strength

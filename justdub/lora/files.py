@@ -1,46 +1,37 @@
-"""Adapter files: read one safely, know what it says about itself, put it on a transformer.
+"""Adapter files: read one safely, know what it says about itself, write one, put it on a transformer.
 
-A file is safetensors. Keys name a linear module of the transformer and one of its two factors, under the prefix of
-whoever wrote it: ``diffusion_model.`` (ComfyUI, JUST-DUB-IT), ``transformer.`` (diffusers), ``base_model.model.``
-(peft). Every key must land on a module of the right width, or loading fails: an adapter that does nothing never loads
-quietly.
+A file is safetensors (or a peft folder), with the keys of any of the worlds in `formats.py`. Every key must land on a
+module of the right width, or loading fails: an adapter that does nothing never loads quietly.
 
 Letters: r rank, I input width, O output width.
 """
 
 from __future__ import annotations
 
-import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from justdub.errors import BadInputError, MissingError
+from justdub.errors import BadInputError, MissingError, UsageError
+from justdub.lora import formats
+from justdub.lora.config import group
+from justdub.lora.factors import Factors
+from justdub.lora.formats import DIFFUSERS_HEADER, World
+from justdub.lora.library import PEFT_CONFIG, PEFT_WEIGHTS
 from justdub.lora.metadata import AdapterMetadata
+from justdub.lora.reference import Strength
 from justdub.sequence import SequenceRules
 
-_PREFIX = re.compile(r"^(?:base_model\.model\.|diffusion_model\.|transformer\.)+")
-_FACTOR = re.compile(r"\.lora_(?P<factor>[AB])(?:\.[^.]+)?\.weight$")
-# Modules outside the blocks have other names in the official layout (diffusers' own key table).
-_OFFICIAL_MODULES = {"patchify_proj": "proj_in", "audio_patchify_proj": "audio_proj_in"}
+__all__ = ["AdapterFile", "Factors", "apply", "check_base", "generation_of", "read", "set_strengths", "write"]
+
+DOWNSCALE_KEY = "reference_downscale_factor"  # the one property of an IC-LoRA that other tools read from a header
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-@dataclass(frozen=True)
-class Factors:
-    """Low-rank update of one linear module: ``W += down^T up^T``, i.e. B @ A, alpha already folded in."""
-
-    down_rI: Tensor
-    up_Or: Tensor
-
-    @property
-    def rank(self) -> int:
-        return self.down_rI.shape[0]
 
 
 @dataclass(frozen=True)
@@ -48,15 +39,18 @@ class AdapterFile:
     """An adapter that has been read but not yet applied.
 
     Attributes:
+        path: of the file that holds the factors.
         modules: diffusers module name -> factors.
         metadata: what the file says about itself.
         header: all strings of its header, other tools' included.
+        world: whose naming it follows, empty for names without a prefix.
     """
 
     path: Path
     modules: dict[str, Factors]
     metadata: AdapterMetadata
     header: dict[str, str]
+    world: World | Literal[""] = ""
 
     @property
     def rules(self) -> SequenceRules | None:
@@ -72,19 +66,33 @@ class AdapterFile:
 
 
 def read(path: str | Path) -> AdapterFile:
-    """Read an adapter without trusting it.
+    """Read an adapter, a file or a peft folder, without trusting it.
 
     Raises:
         MissingError: no such file.
-        BadInputError: a pickle, not safetensors, no LoRA keys, or factors that do not pair up.
+        BadInputError: a pickle, not safetensors, another method than LoRA, or factors that do not pair up.
     """
     path = Path(path)
+    if (path / PEFT_CONFIG).is_file():
+        path = path / PEFT_WEIGHTS
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
-        raise MissingError(f"adapter {path} {what}", expected="a .safetensors file")
+        raise MissingError(f"adapter {path} {what}", expected="a .safetensors file, or a peft folder")
+    header, tensors = _read_tensors(path)
+    config = None
+    if DIFFUSERS_HEADER in header:
+        config = formats.read_config(path, header[DIFFUSERS_HEADER])
+    elif path.name == PEFT_WEIGHTS and (beside := path.with_name(PEFT_CONFIG)).is_file():
+        config = formats.read_config(beside, beside.read_text(encoding="utf-8"))
+    modules = formats.parse(path, tensors, config)
+    return AdapterFile(path, modules, AdapterMetadata.from_strings(path, header), header, formats.world_of(tensors))
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     with path.open("rb") as file:
-        magic = file.read(4)
-    if magic.startswith(_PICKLE_MAGIC):
+        magic = file.read(9)
+    # The first eight bytes of safetensors are a length, which may look like a pickle's beginning; then "{" follows.
+    if magic.startswith(_PICKLE_MAGIC) and magic[8:] != b"{":
         raise BadInputError(
             f"adapter {path} is a pickle, which could run code when opened",
             expected="safetensors",
@@ -92,32 +100,9 @@ def read(path: str | Path) -> AdapterFile:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise BadInputError(f"adapter {path} cannot be read: {error}", expected="a safetensors file") from error
-    return AdapterFile(path, _pair(path, tensors), AdapterMetadata.from_strings(path, header), header)
-
-
-def _pair(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Factors]:
-    halves: dict[str, dict[str, Tensor]] = {}
-    strangers = []
-    for key, tensor in tensors.items():
-        match = _FACTOR.search(key)
-        if match is None or tensor.ndim != 2:
-            strangers.append(key)
-            continue
-        module = _PREFIX.sub("", key[: match.start()])
-        halves.setdefault(_OFFICIAL_MODULES.get(module, module), {})[match["factor"]] = tensor
-    if strangers or not halves:
-        found = f"{len(strangers)} keys that are no LoRA factors ({strangers[0]})" if strangers else "no keys at all"
-        raise BadInputError(
-            f"adapter {path} has {found}", expected="keys that end in .lora_A.weight and .lora_B.weight"
-        )
-    for module, pair in halves.items():
-        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
-            raise BadInputError(f"adapter {path}: the factors of {module} do not pair up", remedy="get the file again")
-    return {module: Factors(pair["A"], pair["B"]) for module, pair in halves.items()}
 
 
 def write(
@@ -125,53 +110,91 @@ def write(
     modules: Mapping[str, Factors],
     metadata: AdapterMetadata,
     *,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = torch.bfloat16,
+    world: World = "comfyui",
+    header: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an adapter with ComfyUI keys and what this program needs to run it. Atomic.
+    """Write an adapter with what this program needs to run it. Atomic.
 
     Args:
+        path: a file, or for the world `peft` a folder that does not exist yet.
         modules: diffusers module name -> factors with their alpha folded in.
-        dtype: of the stored factors.
+        dtype: of the stored factors; None keeps each factor's own.
+        world: whose names and whose place for alpha (`formats.py`).
+        header: further strings for the file's header.
     """
     from safetensors.torch import save_file
 
     path = Path(path)
-    tensors = {}
-    for module, factors in modules.items():
-        tensors[f"diffusion_model.{module}.lora_A.weight"] = factors.down_rI.to(dtype, copy=True).contiguous()
-        tensors[f"diffusion_model.{module}.lora_B.weight"] = factors.up_Or.to(dtype, copy=True).contiguous()
-    header = metadata.to_strings()
+    strings = dict(header or {}) | metadata.to_strings() | formats.world_header(modules, world)
     if metadata.rules is not None:
-        header["reference_downscale_factor"] = str(metadata.rules.reference_downscale)
+        strings[DOWNSCALE_KEY] = str(metadata.rules.reference_downscale)
+    tensors = formats.encode(modules, world, dtype)
     temporary = path.with_name(f".{path.name}.part")
+    if world == "peft" and path.exists():
+        raise UsageError(f"{path} exists already", expected="the name of a new folder for the peft adapter")
     try:
-        save_file(tensors, temporary, metadata=header)
+        if world == "peft":
+            formats.peft_config(modules, metadata.base).save_pretrained(temporary)
+            save_file(tensors, temporary / PEFT_WEIGHTS, metadata={"format": "pt"} | strings)
+        else:
+            save_file(tensors, temporary, metadata=strings)
         temporary.replace(path)
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
 
 
-def apply(transformer: Any, adapter: AdapterFile, name: str) -> None:
-    """Inject an adapter into an `LTX2VideoTransformer3DModel` under `name`, frozen, in the base's dtype.
+# -- on a transformer --------------------------------------------------------------------------------------------------
 
-    Every module must exist and have the adapter's widths; nothing is injected otherwise.
+
+def generation_of(config: Any) -> str:
+    """Of a transformer's config: "2.3" with text modulation (LTX-2.3 and later), else "2.0"."""
+    return "2.3" if config.cross_attn_mod or config.audio_cross_attn_mod else "2.0"
+
+
+def check_base(adapter: AdapterFile, *, fingerprint: str, base: str, any_base: bool = False) -> str:
+    """Whether the adapter was trained on these very weights, as far as its file says.
+
+    Args:
+        fingerprint, base: of the loaded backbone (`checkpoint.fingerprint`, the name in its card).
+        any_base: let it pass.
+
+    Returns:
+        A notice for the user when another base was let through, else "".
 
     Raises:
-        BadInputError: no module matches, some do not, or a width differs (another base model).
+        BadInputError: it was trained on another base.
     """
-    from peft import LoraConfig, set_peft_model_state_dict
-
-    _check_fit(transformer, adapter)
-    ranks = {module: factors.rank for module, factors in adapter.modules.items()}
-    config = LoraConfig(
-        r=adapter.rank,
-        lora_alpha=adapter.rank,  # factors carry their alpha: scale 1
-        target_modules=sorted(ranks),
-        rank_pattern={m: r for m, r in ranks.items() if r != adapter.rank},
-        alpha_pattern={m: r for m, r in ranks.items() if r != adapter.rank},
-        bias="none",
+    said = adapter.metadata
+    if not said.fingerprint or said.fingerprint == fingerprint:
+        return ""
+    theirs = f"{said.base or 'a backbone'} ({said.fingerprint})"
+    if any_base:
+        return (
+            f"adapter {adapter.path.name} was trained on {theirs}, not on {base}: do not expect what its card promises"
+        )
+    raise BadInputError(
+        f"adapter {adapter.path} was trained on {theirs}, not on {base} ({fingerprint})",
+        expected="the backbone that it was trained on",
+        remedy=f"--backbone with {said.base or 'that backbone'}, or --any-base if the weights only differ in a little",
     )
-    transformer.add_adapter(config, adapter_name=name)
+
+
+def apply(transformer: Any, adapter: AdapterFile, name: str) -> None:
+    """Inject an adapter into an `LTX2VideoTransformer3DModel` under `name`, frozen, in the base's dtype, at strength 1.
+
+    It becomes the only active adapter (`set_strengths` for several). Every module must exist and have the adapter's
+    widths, and the generation must be the adapter's; nothing is injected otherwise.
+
+    Raises:
+        BadInputError: no module matches, some do not, a width differs, or the adapter is of another generation.
+    """
+    from peft import set_peft_model_state_dict
+
+    check_fit(transformer, adapter)
+    transformer.add_adapter(formats.peft_config(adapter.modules), adapter_name=name)
     state = {}
     for module, factors in adapter.modules.items():
         # Copies: injected parameters would otherwise alias the caller's tensors, and a later swap writes in place.
@@ -183,35 +206,66 @@ def apply(transformer: Any, adapter: AdapterFile, name: str) -> None:
     set_strengths(transformer, {name: 1.0})
 
 
-def set_strengths(transformer: Any, strengths: Mapping[str, float]) -> None:
-    """Make exactly these adapters active, each at its strength, frozen (peft would set them to train)."""
-    transformer.set_adapters(list(strengths), list(strengths.values()))
-    for parameter_name, parameter in transformer.named_parameters():
-        if ".lora_" in parameter_name:
-            parameter.requires_grad_(False)
-            parameter.data = parameter.data.to(transformer.device)
+def set_strengths(transformer: Any, strengths: Mapping[str, float | Strength]) -> None:
+    """Make exactly these adapters active, each at its strength per stream, frozen."""
+    from peft.tuners.lora import LoraLayer
+
+    loaded = getattr(transformer, "peft_config", {})
+    if unknown := [name for name in strengths if name not in loaded]:
+        raise UsageError(f"no adapter {unknown[0]!r} is loaded", expected=", ".join(loaded) or "an adapter")
+    for module_name, layer in transformer.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        layer.set_adapter(list(strengths), inference_mode=True)
+        # By exact names: diffusers compares substrings, and "video_to_audio_attn" ends in another module's name.
+        stream = group(module_name)
+        for name, strength in strengths.items():
+            _set_scale(layer, name, Strength.of(strength).at(stream))
+        for half in (layer.lora_A, layer.lora_B):
+            half.to(layer.weight.device)
 
 
-def _check_fit(transformer: Any, adapter: AdapterFile) -> None:
+def _set_scale(layer: Any, name: str, strength: float) -> None:
+    scale = layer.scaling.get(name)
+    if isinstance(scale, Tensor):  # prepared for swaps: written in place, so that compiled code stays valid
+        scale.fill_(strength)
+    elif scale is not None:
+        layer.set_scale(name, strength)
+
+
+def check_fit(transformer: Any, adapter: AdapterFile) -> None:
+    """Raise `BadInputError` unless every module of the adapter is in the transformer, as wide as it should be."""
     linear = {}
     for name, module in transformer.named_modules():
         base = getattr(module, "base_layer", module)
         if isinstance(base, torch.nn.Linear):
-            linear[name.removesuffix(".base_layer")] = base
+            linear[name.removesuffix(".base_layer")] = (base.in_features, base.out_features)
+    check_widths(adapter, linear, generation_of(transformer.config))
+
+
+def check_widths(adapter: AdapterFile, linear: Mapping[str, tuple[int, int]], generation: str) -> None:
+    """`check_fit` for a table: name -> (input, output) widths of every linear module of the backbone."""
+    remedy = "the --backbone that it was trained on"
+    said = adapter.metadata.generation
+    if said and said != generation:
+        raise BadInputError(
+            f"adapter {adapter.path} was trained on LTX-{said}, the backbone is of generation {generation}",
+            expected="one generation: adapters do not carry over",
+            remedy=remedy,
+        )
     absent = [module for module in adapter.modules if module not in linear]
     if absent:
         raise BadInputError(
             f"adapter {adapter.path}: {len(absent)} of {len(adapter.modules)} modules are not in this backbone "
             f"({absent[0]})",
             expected="an adapter of the same model family and depth",
-            remedy="the --backbone that it was trained on",
+            remedy=remedy,
         )
     for module, factors in adapter.modules.items():
-        base = linear[module]
-        found = (factors.down_rI.shape[1], factors.up_Or.shape[0])
-        if found != (base.in_features, base.out_features):
+        if factors.widths != linear[module]:
             raise BadInputError(
-                f"adapter {adapter.path} was made for another width: {module} is {found[0]} to {found[1]}",
-                expected=f"{base.in_features} to {base.out_features}",
-                remedy="the --backbone that it was trained on",
+                f"adapter {adapter.path} was made for another width: {module} is {factors.widths[0]} to "
+                f"{factors.widths[1]}",
+                expected="{} to {}".format(*linear[module]),
+                remedy=remedy,
             )

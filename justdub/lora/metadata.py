@@ -1,6 +1,7 @@
 """What an adapter says about itself: the strings in its file's header, and what they mean.
 
-Other tools ignore these keys; a file without them says nothing, and every field has its empty value.
+Other tools ignore these keys; a file without them says nothing, and every field has its empty value. Light: torch is
+loaded only for a header that has rules.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from justdub.errors import BadInputError, UsageError
-from justdub.sequence import SequenceRules
+
+if TYPE_CHECKING:
+    from justdub.sequence import SequenceRules
 
 FORMAT = "2"
 READABLE = ("1", FORMAT)  # "1" had rules and languages only
@@ -61,7 +64,7 @@ class AdapterMetadata:
         for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
             if not value and name != "languages":
                 continue
-            if isinstance(value, SequenceRules):
+            if name == "rules":
                 header[PREFIX + name] = json.dumps(asdict(value))
             elif isinstance(value, Mapping):
                 header[PREFIX + name] = json.dumps(dict(value))
@@ -96,6 +99,8 @@ class AdapterMetadata:
 
 
 def _rules(text: str) -> SequenceRules:
+    from justdub.sequence import SequenceRules
+
     raw: dict[str, Any] = json.loads(text)
     if unknown := sorted(set(raw) - {f.name for f in fields(SequenceRules)}):
         raise ValueError(f"unknown rule {unknown[0]!r}")

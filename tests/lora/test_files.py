@@ -14,7 +14,6 @@ from justdub.errors import BadInputError, MissingError
 from justdub.lora import files
 from justdub.lora.files import Factors
 from justdub.lora.metadata import RULES_KEY, AdapterMetadata
-from justdub.lora.reference import parse_reference
 from justdub.sequence import SequenceRules
 
 MODULES = ("transformer_blocks.0.attn1.to_q", "transformer_blocks.1.audio_to_video_attn.to_out.0",
@@ -139,18 +138,3 @@ def test_a_refused_adapter_leaves_the_model_untouched(tmp_path: Path) -> None:
     with pytest.raises(BadInputError):
         files.apply(model, files.read(path), "x")
     assert [name for name, _ in model.named_parameters()] == before
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a.safetensors", ("a.safetensors", 1.0)),
-        ("a.safetensors:0.8", ("a.safetensors", 0.8)),
-        ("dir:with/colon", ("dir:with/colon", 1.0)),
-        ("dir:with/colon:-1", ("dir:with/colon", -1.0)),
-        ("C:\\loras\\a.safetensors", ("C:\\loras\\a.safetensors", 1.0)),
-    ],
-)
-def test_path_and_strength(text: str, expected: tuple[str, float]) -> None:
-    path, strength = parse_reference(text)
-    assert (str(path), strength) == expected
