@@ -14,6 +14,7 @@ STAGES = {
     "write": ("writing", "frame"),
     "draw": ("drawing", "clip"),
     "generate": ("generating", "clip"),
+    "judge": ("judging", "clip"),
 }
 
 
