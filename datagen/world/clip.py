@@ -167,6 +167,11 @@ class World:
         boxes = np.stack([take.mouth.box_F4 for take in takes]) * self.size
         return WorldBatch(tuple(takes), picture.frames, np.stack([t.samples for t in takes]), boxes, picture.lips)
 
+    def spoken(self, plan: ClipPlan) -> tuple[speech.Phoneme, ...]:
+        """The phonemes of a plan, laughter included, clip time; nothing is drawn."""
+        _, phonemes, laughter = self._sound(plan)
+        return (*phonemes, *laughter)
+
     def perform(self, plan: ClipPlan) -> Take:
         """Speak a plan and set its face in motion."""
         samples, phonemes, laughter = self._sound(plan)

@@ -1,9 +1,11 @@
 """Latents of world clips with their captions, encoded once: what the transformer is trained on.
 
-A set lives in one folder: `latents.json` (what it holds), `captions.json`, `audio.safetensors` and, of sets with
-pictures, `video.safetensors`. Latents are normalised (zero mean, unit deviation per channel) as everywhere.
+A set lives in one folder: `latents.json` (what it holds), `captions.json`, `audio.safetensors`, of sets with pictures
+`video.safetensors`, and `phonemes.safetensors`, which is made when it is first asked for. Latents are normalised (zero
+mean, unit deviation per channel) as everywhere.
 
-Legend: N clips, C channels, T audio latent steps, M latent mel bins, f/h/w the video latents' grid.
+Legend: N clips, C channels, T audio latent steps, M latent mel bins, f/h/w the video latents' grid, U slots of
+phonemes.
 """
 
 from __future__ import annotations
@@ -19,10 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from datagen.world.clip import Take, World
+from datagen.world.plan import ClipPlan
 from datagen.world.pretrain.data import ShardSpec, open_or_draw
+from datagen.world.pretrain.phonemes import label
 from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.errors import UsageError
+from justdub.sequence import Geometry, audio_positions
 
+SLOTS = 2  # labels of phonemes in an audio latent of 40 ms
 _TOGETHER = 500  # clips between two reports
 
 
@@ -47,13 +53,14 @@ class LatentSpec:
 @dataclass(frozen=True)
 class LatentSet:
     """audio: float16 (N, C, T, M); video: float16 (N, C, f, h, w) and lips: bool (N, f, h, w), where a latent shows
-    part of the lips, or None; captions: N prompts."""
+    part of the lips, or None; captions: N prompts; phonemes: uint8 (N, U), `SLOTS` per audio latent."""
 
     spec: LatentSpec
     audio: Tensor
     video: Tensor | None
     lips: Tensor | None
     captions: list[str]
+    phonemes: Tensor
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -76,7 +83,10 @@ def open_or_encode(
     pictures = load_file(home / "video.safetensors") if spec.pictures else {"latents": None, "lips": None}
     captions = json.loads((home / "captions.json").read_text(encoding="utf-8"))
     sound = load_file(home / "audio.safetensors")["latents"]
-    return LatentSet(spec, sound, pictures["latents"], pictures["lips"], captions)
+    if not (home / "phonemes.safetensors").exists():
+        _label(home, spec, sound.shape[2], report)
+    phonemes = load_file(home / "phonemes.safetensors")["classes"]
+    return LatentSet(spec, sound, pictures["latents"], pictures["lips"], captions, phonemes)
 
 
 def _encode(home: Path, shards: Path, spec: LatentSpec, audio: AudioCodec, video: VideoCodec | None, report) -> None:
@@ -95,6 +105,28 @@ def _encode(home: Path, shards: Path, spec: LatentSpec, audio: AudioCodec, video
         save_file({"latents": torch.stack(pictures), "lips": torch.stack(lips)}, home / "video.safetensors")
     _write(home / "captions.json", captions)
     _write(home / "latents.json", asdict(spec))  # last: its presence says that the rest is complete
+
+
+def _label(home: Path, spec: LatentSpec, steps: int, report) -> None:
+    """Say every clip again, to know what is heard when."""
+    world = World(seed=spec.seed, size=spec.size, frames=spec.frames)
+    start_T, end_T = audio_positions(steps, Geometry())[0].numpy().T
+    shares_S = (np.arange(SLOTS) + 0.5) / SLOTS
+    times_U = (start_T[:, None] + (end_T - start_T)[:, None] * shares_S).reshape(-1)
+    classes_NU = np.zeros((spec.clips, len(times_U)), np.uint8)
+    for done, (number, plan) in enumerate(_by_language(world, spec, range(spec.clips)), 1):
+        classes_NU[number] = label(world.spoken(plan), times_U)
+        if report is not None and done % _TOGETHER == 0:
+            report({"labelling": spec.name, "clips": done, "of": spec.clips})
+    partial = home / "phonemes.partial"
+    save_file({"classes": torch.from_numpy(classes_NU)}, partial)
+    partial.replace(home / "phonemes.safetensors")
+
+
+def _by_language(world: World, spec: LatentSpec, numbers: range) -> list[tuple[int, ClipPlan]]:
+    """Plans of a set's clips with their numbers, sorted: changing the language loads a dictionary."""
+    plans = [(number, world.plan(spec.first + number, spec.split)) for number in numbers]
+    return sorted(plans, key=lambda pair: pair[1].language)
 
 
 def lip_cells(box_F4: np.ndarray, grid: tuple[int, int, int], ratio: int) -> Tensor:
@@ -116,11 +148,9 @@ def _clips(shards: Path, spec: LatentSpec, report) -> Iterator[tuple[Take, np.nd
         drawn = open_or_draw(shards, wanted, report)
     for start in range(0, spec.clips, _TOGETHER):
         numbers = range(start, min(start + _TOGETHER, spec.clips))
-        plans = [world.plan(spec.first + number, spec.split) for number in numbers]
-        order = sorted(range(len(plans)), key=lambda i: plans[i].language)  # changing the language takes time
-        takes = dict(zip(order, (world.perform(plans[i]) for i in order), strict=True))
-        for place, number in enumerate(numbers):
-            yield takes[place], None if drawn is None else drawn.frames[number]
+        takes = {number: world.perform(plan) for number, plan in _by_language(world, spec, numbers)}
+        for number in numbers:
+            yield takes[number], None if drawn is None else drawn.frames[number]
 
 
 def _write(path: Path, content: object) -> None:

@@ -3,9 +3,10 @@
 The sequence, the forward call, the path, the sigmas and the loss are the program's own (`justdub.sequence`,
 `backbone.transformer`, `flow`, `training.loss`); here is only what pretraining adds: batches of whole clips, text that
 is dropped now and then (so that guidance has something to guide away from), streams at noise levels of their own,
-batches of sound alone, which cost a fifth and teach the speaking, and a reader: a linear layer that must spell the
-line from the audio tokens' last states (CTC), so that the tokens learn early which part of the text they say. It is
-thrown away afterwards. (A CTC term made AlignDiT, arXiv 2504.20629, align; there it reads middle blocks.)
+batches of sound alone, which cost a fifth and teach the speaking, and a reader: a linear layer that must tell from the
+audio tokens' last states which phoneme is heard when, so that the tokens learn early which part of the text they say.
+It is thrown away afterwards. (AlignDiT, arXiv 2504.20629, learns to align by a CTC term. Here CTC was soon satisfied
+without any alignment: the line was spelled from the text alone, whatever was heard.)
 
 Legend: B batch, N tokens, C channels, T audio latent steps, M latent mel bins, f/h/w the video latents' grid.
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from datagen.world.pretrain.latents import LatentSet, LatentSpec, open_or_encode
+from datagen.world.pretrain.latents import SLOTS, LatentSet, LatentSpec, open_or_encode
+from datagen.world.pretrain.phonemes import CLASSES
 from datagen.world.pretrain.training import DTYPES, Figures, TrainSettings, restore, train
 from justdub import flow
 from justdub.backbone import untrained
@@ -33,13 +34,10 @@ from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.backbone.text import TextContext, TextEncoder
 from justdub.backbone.transformer import JointTransformer
 from justdub.errors import BadInputError
-from justdub.evaluation.world.words import ALPHABET, indices
 from justdub.sequence import SequenceRules, patchify_video, plan_sequence
 from justdub.training.loss import LossWeights, dubbing_loss
 
 _FRAME_RATE = 25
-_LINE = re.compile(r'saying: "([^"]+)"')
-_LETTERS_PER_TOKEN = 2  # audio tokens last 40 ms, letters often less
 _PARTS = ("transformer", "connectors", "text_encoder")
 _LENGTHS = (96, 128, 176, 256)  # to which prompts are padded: few, because every length is compiled anew
 _POOL = 4  # batches' worth of clips that are sorted by the length of their captions, so that little is padding
@@ -121,7 +119,7 @@ class Learner(nn.Module):
             parameter.data = parameter.data.to(dtype)
         self.joint, self.text = JointTransformer(self.transformer), TextEncoder(pipeline)
         width = size.audio_heads * size.audio_head_dim
-        self.reader = nn.Linear(width, _LETTERS_PER_TOKEN * (1 + len(ALPHABET)), dtype=dtype)
+        self.reader = nn.Linear(width, SLOTS * CLASSES, dtype=dtype)
         states = self._states = {}  # of the last forward pass
 
         def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -129,24 +127,10 @@ class Learner(nn.Module):
 
         self.transformer.audio_norm_out.register_forward_pre_hook(keep)
 
-    def reading_loss(self, captions: list[str]) -> Tensor:
-        """CTC of the quoted lines, nat per letter, from the states of the last forward pass; prompts without one, and
-        lines that are too long for their tokens, do not count."""
-        states_BTD = self._states["audio_BTD"]
-        found = [_LINE.search(caption) for caption in captions]
-        rows = [row for row, match in enumerate(found) if match]
-        if not rows:
-            return states_BTD.new_zeros(())
-        logits_BUA = self.reader(states_BTD[rows]).float().unflatten(2, (_LETTERS_PER_TOKEN, -1)).flatten(1, 2)
-        letters = [indices(found[row][1]) for row in rows]
-        count, steps = logits_BUA.shape[:2]
-        return nn.functional.ctc_loss(
-            logits_BUA.log_softmax(2).transpose(0, 1),
-            torch.tensor([letter for line in letters for letter in line]),
-            torch.full((count,), steps),
-            torch.tensor([len(line) for line in letters]),
-            zero_infinity=True,
-        )
+    def reading_loss(self, phonemes_BU: Tensor) -> Tensor:
+        """Cross-entropy of the phonemes (`SLOTS` classes per audio token), nat, from the last forward pass's states."""
+        logits_BTUP = self.reader(self._states["audio_BTD"]).float().unflatten(2, (SLOTS, -1))
+        return nn.functional.cross_entropy(logits_BTUP.flatten(0, 2), phonemes_BU.flatten().long())
 
     def compile(self) -> None:
         """Compile the repeated blocks: on a CPU half of the time goes into element-wise work that this fuses.
@@ -188,12 +172,13 @@ class Learner(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """audio_BCTM and video_BCfhw clean latents, float32 (video None: sound alone); lips_Bfhw bool; captions."""
+    """audio_BCTM and video_BCfhw clean latents, float32 (video None: sound alone); lips_Bfhw bool; phonemes_BU."""
 
     audio_BCTM: Tensor
     video_BCfhw: Tensor | None
     lips_Bfhw: Tensor | None
     captions: list[str]
+    phonemes_BU: Tensor
 
 
 def draw_batch(sets: list[LatentSet], size: int, no_text: float, rng: np.random.Generator) -> Batch:
@@ -208,10 +193,12 @@ def draw_batch(sets: list[LatentSet], size: int, no_text: float, rng: np.random.
     chosen = picks[start : start + size]
     captions = ["" if rng.uniform() < no_text else clips.captions[i] for clips, i in chosen]
     audio_BCTM = torch.stack([clips.audio[i].float() for clips, i in chosen])
+    phonemes_BU = torch.stack([clips.phonemes[i] for clips, i in chosen])
     if chosen[0][0].video is None:
-        return Batch(audio_BCTM, None, None, captions)
+        return Batch(audio_BCTM, None, None, captions, phonemes_BU)
     video_BCfhw = torch.stack([clips.video[i].float() for clips, i in chosen])
-    return Batch(audio_BCTM, video_BCfhw, torch.stack([clips.lips[i] for clips, i in chosen]), captions)
+    lips_Bfhw = torch.stack([clips.lips[i] for clips, i in chosen])
+    return Batch(audio_BCTM, video_BCfhw, lips_Bfhw, captions, phonemes_BU)
 
 
 def draw_sigmas(count: int, settings: NoiseSettings, noise: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -254,7 +241,7 @@ def flow_loss(
     found = learner.joint.velocity(plan.at(*noisy, *sigmas), context, skip_cross_modal=separate or sound_alone)
     true = [flow.velocity(x0, extra) for x0, extra in zip(clean, noises, strict=True)]
     audio = (found.audio_BNC.float() - true[1]).square().mean()
-    reading = learner.reading_loss(batch.captions)
+    reading = learner.reading_loss(batch.phonemes_BU)
     figures = {"audio": float(audio.detach()), "reading": float(reading.detach())}
     if sound_alone:
         return audio + job.reading * reading, figures

@@ -12,8 +12,8 @@ import torch
 pytest.importorskip("espeakng_loader")
 
 from datagen.world.clip import World
-from datagen.world.pretrain import transformer
-from datagen.world.pretrain.latents import LatentSet, LatentSpec, lip_cells, open_or_encode
+from datagen.world.pretrain import phonemes, transformer
+from datagen.world.pretrain.latents import SLOTS, LatentSet, LatentSpec, lip_cells, open_or_encode
 from datagen.world.pretrain.muon import Muon
 from datagen.world.pretrain.training import TrainSettings
 from justdub import jobs
@@ -135,7 +135,9 @@ def test_the_saved_parts_make_a_checkpoint_with_the_means(folder, sounds, tmp_pa
 def test_sound_alone_teaches_what_separate_streams_teach(folder, pictures):
     learner = transformer.Learner(SIZE)
     captions = ['The woman is speaking French, saying: "Oui."', "", "A longer one, with nothing said at all."]
-    both = transformer.Batch(pictures.audio[:3].float(), pictures.video[:3].float(), pictures.lips[:3], captions)
+    both = transformer.Batch(
+        pictures.audio[:3].float(), pictures.video[:3].float(), pictures.lips[:3], captions, pictures.phonemes[:3]
+    )
     alone = dataclasses.replace(both, video_BCfhw=None, lips_Bfhw=None)
     settings = dataclasses.replace(job(folder, "alone"), noise=transformer.NoiseSettings(apart=0.0))
     noise = torch.randn(3, 50, 64)
@@ -156,28 +158,33 @@ def test_sound_alone_teaches_what_separate_streams_teach(folder, pictures):
     assert crossing["video"] > 0
 
 
-def test_the_reader_spells_the_line_and_skips_prompts_without_one():
+def test_the_reader_hears_each_phoneme_at_its_time(sounds):
     learner = transformer.Learner(SIZE)
-    line, none = 'A man is speaking French, saying: "Oui."', "Rain."
-    torch.manual_seed(0)
-    states = torch.randn(2, 50, 32, requires_grad=True)
-    learner._states["audio_BTD"] = states
-    assert learner.reading_loss([none, ""]) == 0
-    loss = learner.reading_loss([line, none])
-    loss.backward()
-    assert states.grad[0].abs().sum() > 0 and not states.grad[1].any()
-    with torch.no_grad():  # states that spell it: blank, o, u, i, blank ...
+    heard_TS = sounds.phonemes[7].view(-1, SLOTS).long()
+    states = torch.nn.functional.one_hot(torch.arange(50) % 32, 32).float()[None]  # a state of its own for each step
+    with torch.no_grad():
         learner.reader.weight.zero_()
-        learner.reader.bias.fill_(-20)
-        for half in learner.reader.bias.view(2, -1):
-            half[0] = 0.0
-        perfect = torch.zeros(1, 50, 32)
-        for step, letter in enumerate(transformer.indices("oui")):
-            perfect[0, 10 + step, step] = 1.0
-            learner.reader.weight.view(2, -1, 32)[0, letter, step] = 60.0
-    learner._states["audio_BTD"] = perfect
-    assert learner.reading_loss([line]) < 0.01
-    assert learner.reading_loss(['A man is speaking French, saying: "Non."']) > 5
+        learner.reader.bias.zero_()
+        for step in range(32):
+            for slot in range(SLOTS):
+                learner.reader.weight.view(SLOTS, -1, 32)[slot, heard_TS[step, slot], step] = 60.0
+    learner._states["audio_BTD"] = states[:, :32]
+    assert learner.reading_loss(sounds.phonemes[7:8, : 32 * SLOTS]) < 1e-3
+    assert learner.reading_loss(sounds.phonemes[7:8, : 32 * SLOTS].roll(SLOTS, 1)) > 1  # one step late
+
+
+def test_labels_say_what_is_heard_when(sounds):
+    world = World(0)
+    spoken = world.spoken(world.plan(7))
+    classes = sounds.phonemes[7]
+    assert classes.shape == (50 * SLOTS,)
+    longest = max(spoken, key=lambda phoneme: phoneme.end - phoneme.start)
+    middle = round((longest.start + longest.end) / 2 / 0.02)
+    assert classes[middle] > 0
+    before, after = round((spoken[0].start - 0.05) / 0.02), round((spoken[-1].end + 0.05) / 0.02)
+    assert not classes[: max(0, before)].any() and not classes[after:].any()
+    assert 0.2 < (sounds.phonemes > 0).float().mean() < 0.9
+    assert phonemes.CLASSES - 1 not in sounds.phonemes  # every symbol of these clips is known
 
 
 def test_padding_of_prompts_changes_nothing():
@@ -192,7 +199,14 @@ def test_padding_of_prompts_changes_nothing():
 
 def test_batches_hold_captions_of_similar_length(sounds):
     rng = np.random.default_rng(0)
-    many = LatentSet(None, sounds.audio[:1].expand(400, -1, -1, -1), None, None, ["x" * n for n in range(400)])
+    many = LatentSet(
+        None,
+        sounds.audio[:1].expand(400, -1, -1, -1),
+        None,
+        None,
+        ["x" * n for n in range(400)],
+        sounds.phonemes[:1].expand(400, -1),
+    )
     spread = [len(c) for c in transformer.draw_batch([many], 32, 0.0, rng).captions]
     assert max(spread) - min(spread) < 220
     dropped = [transformer.draw_batch([many], 32, 0.5, rng).captions.count("") for _ in range(20)]
