@@ -11,19 +11,30 @@ from typing import Any, TypeVar
 
 import yaml
 
-from justdub.errors import UsageError
+from justdub.errors import BadInputError, UsageError
 
 Job = TypeVar("Job")
 
 
 def load(kind: type[Job], path: Path, changes: list[str] | None = None) -> Job:
     """The job in a YAML file, after `changes` of the form "a.b=value" (the value as YAML)."""
-    if not path.exists():
-        raise UsageError(f"no file {path}", remedy="configs/ holds one per job")
-    tree = yaml.safe_load(path.read_text()) or {}
-    for change in changes or []:
-        _apply(tree, change)
+    tree = read(path)
+    for text in changes or []:
+        change(tree, text)
     return build(kind, tree)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file."""
+    if not path.is_file():
+        raise UsageError(f"no file {path}", remedy="configs/ holds one per job")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise BadInputError(f"{path} holds no keys and values", expected="a job")
+    return tree
 
 
 def build(kind: type[Job], tree: Any, at: str = "") -> Job:
@@ -81,7 +92,8 @@ def _value(hint: Any, value: Any, at: str) -> Any:
     return value
 
 
-def _apply(tree: dict, change: str) -> None:
+def change(tree: dict[str, Any], change: str) -> None:
+    """Set a value of a tree in place: "a.b=value", the value as YAML."""
     path, sign, text = change.partition("=")
     if not sign:
         raise UsageError(f"--set {change}", expected="--set a.b=value")

@@ -5,8 +5,10 @@ Letters: B batch, N tokens (V video, A audio), C channels, L text tokens, D widt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
@@ -42,6 +44,7 @@ class JointTransformer:
 
     def __init__(self, module: LTX2VideoTransformer3DModel) -> None:
         self.module = module
+        self.call: Callable[..., Any] = module  # what is called: training puts a wrapper here that shares gradients
         self.attention = JointAttention(module)
         self.geometry = Geometry.from_config(module.config)
         config = module.config
@@ -101,7 +104,7 @@ class JointTransformer:
         video, audio = sequence.video, sequence.audio
         config, batch = self.module.config, video.tokens_BNC.shape[0]
         context = text.expand(batch)
-        output = self.module(
+        output = self.call(
             hidden_states=video.tokens_BNC.to(self.dtype),
             audio_hidden_states=audio.tokens_BNC.to(self.dtype),
             encoder_hidden_states=context.video_BLD.to(self.dtype),

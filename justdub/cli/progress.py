@@ -14,6 +14,7 @@ STAGES = {
     "write": ("writing", "frame"),
     "draw": ("drawing", "clip"),
     "generate": ("generating", "clip"),
+    "precompute": ("encoding", "pair"),
     "judge": ("judging", "clip"),
 }
 

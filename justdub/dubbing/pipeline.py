@@ -117,11 +117,16 @@ class _Run:
 
 
 class DubPipeline:
-    """A backbone with its adapters, ready to dub."""
+    """A backbone with its adapters, ready to dub.
 
-    def __init__(self, backbone: checkpoint.Backbone) -> None:
+    Args:
+        rules: how sequences are built, whatever the adapters say (an adapter in training has no file to say it).
+    """
+
+    def __init__(self, backbone: checkpoint.Backbone, *, rules: SequenceRules | None = None) -> None:
         self.backbone = backbone
         self.rack = AdapterRack(backbone)
+        self._fixed_rules = rules
 
     @classmethod
     def from_pretrained(
@@ -165,7 +170,7 @@ class DubPipeline:
     @property
     def rules(self) -> SequenceRules:
         """How sequences are built: as the adapters say, else as JUST-DUB-IT does."""
-        return self.rack.rules
+        return self._fixed_rules or self.rack.rules
 
     # -- a dub --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,242 @@
+"""The settings of a training job, one section of the YAML file each.
+
+job = jobs.load(TrainJob, Path("configs/train/mini_dub.yaml"), ["train.steps=300"])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from justdub.errors import UsageError
+from justdub.lora.config import LoraSettings
+from justdub.sequence import SequenceRules
+from justdub.training.loss import LossWeights
+
+LOGGERS = ("tensorboard", "wandb", "trackio")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Attributes:
+    list: dataset.json, .jsonl or .csv. cache: folder of its encoded clips, filled where something is missing.
+    precomputed: a `.precomputed` folder of the reference or the official trainer, instead of both.
+    allow_outside: let the list name files outside of its folder.
+    buckets: sizes as WxHxF; none: the backbone's area in each clip's shape, as many frames as there are.
+    broken_limit: share of the list that may be unusable before the job stops.
+    """
+
+    list: str = ""
+    cache: str = ""
+    precomputed: str = ""
+    allow_outside: bool = False
+    buckets: tuple[str, ...] = ()
+    broken_limit: float = 0.05
+
+    def __post_init__(self) -> None:
+        if bool(self.list) == bool(self.precomputed):
+            raise UsageError(
+                "data.list and data.precomputed", expected="one of them", remedy="data.list: PATH/dataset.json"
+            )
+        if not 0 <= self.broken_limit <= 1:
+            raise UsageError(f"data.broken_limit is {self.broken_limit}", expected="0 to 1")
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """Attributes:
+    sampler: of `flow.sample_sigmas`. tokens: that set its shift (0: the target's own video tokens, as JUST-DUB-IT).
+    apart: share of the samples whose two streams have noise levels of their own.
+    first_frame: share of the samples whose first video frame is given clean.
+    """
+
+    sampler: Literal["shifted_logit_normal", "stretched_logit_normal", "uniform"] = "stretched_logit_normal"
+    tokens: int = 0
+    apart: float = 0.0
+    first_frame: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("apart", "first_frame"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"noise.{name} is {getattr(self, name)}", expected="0 to 1")
+
+
+@dataclass(frozen=True)
+class DropoutSettings:
+    """Shares of the samples that lose a condition: one exclusive draw each, so that every state is really trained and
+    guidance has something to guide away from. The rest keeps everything."""
+
+    no_text: float = 0.1
+    no_reference: float = 0.05
+    nothing: float = 0.05
+
+    def __post_init__(self) -> None:
+        shares = (self.no_text, self.no_reference, self.nothing)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise UsageError(
+                f"condition dropout of {', '.join(map(str, shares))}", expected="shares of at most 1 in all"
+            )
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Attributes:
+    name: `adamw`, or `adamw8bit` (bitsandbytes, on CUDA).
+    rate: learning rate; audio, cross: of those groups, None as `rate`.
+    schedule: `constant`, `linear` (to `floor` of itself) or `cosine`, after `warmup` steps.
+    clip: largest norm of the gradient (0: no limit).
+    average: decay of a running mean of the adapter, which is then what is shown and exported (0: none).
+    """
+
+    name: Literal["adamw", "adamw8bit"] = "adamw"
+    rate: float = 2e-4
+    audio: float | None = None
+    cross: float | None = None
+    decay: float = 0.01
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup: int = 0
+    floor: float = 0.1
+    clip: float = 1.0
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "audio", "cross"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UsageError(f"optimizer.{name} is {value}", expected="0 or more")
+        if len(self.betas) != 2:
+            raise UsageError(f"optimizer.betas are {self.betas}", expected="two numbers")
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Attributes:
+    steps: updates of the weights. batch: samples of a process at once. accumulate: such batches in an update.
+    dtype: of the base's weights and the arithmetic (auto: bfloat16 on an accelerator, float32 on the CPU).
+    base: `plain`, or `fp8`: the frozen base is kept in 8 bits and unfolded layer by layer.
+    checkpointing: forget activations and compute them again, for memory.
+    threads: of torch on the CPU (0: its own choice).
+    """
+
+    steps: int = 2000
+    batch: int = 1
+    accumulate: int = 1
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    base: Literal["plain", "fp8"] = "plain"
+    checkpointing: bool = False
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"train.{name} is {getattr(self, name)}", expected="1 or more")
+
+
+@dataclass(frozen=True)
+class KeepSettings:
+    """Attributes: every: steps between full states of the run. last: how many are kept."""
+
+    every: int = 250
+    last: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.last < 1:
+            raise UsageError("checkpoint.every or checkpoint.last below 1", expected="1 or more")
+
+
+@dataclass(frozen=True)
+class PreviewClip:
+    """A clip that is dubbed now and then, to see what is learned. target: how it should come out, if that is known."""
+
+    input: str
+    prompt: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """Attributes:
+    every: steps between previews (0: none); the untrained state is always shown first.
+    from_data: so many clips of the training list, where no `clips` are named.
+    steps, guidance, audio_guidance: as of `justdub dub`, None for the backbone's own.
+    """
+
+    every: int = 0
+    clips: tuple[PreviewClip, ...] = ()
+    from_data: int = 2
+    steps: int | None = None
+    guidance: float | None = None
+    audio_guidance: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Attributes: every: steps of a line in log.jsonl. to: trackers besides, of accelerate's."""
+
+    every: int = 10
+    to: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.to:
+            if name not in LOGGERS:
+                raise UsageError(f"log.to has {name!r}", expected=", ".join(LOGGERS))
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """What is written into the adapter file, beside what follows from the job.
+
+    Attributes: name: of the file. languages: ISO 639-1 codes it was trained for. prompt: the template of its prompts.
+    """
+
+    name: str = "adapter"
+    title: str = ""
+    languages: tuple[str, ...] = ()
+    prompt: str = '{speaker} is speaking {language}, saying: "{text}"'
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """out: folder of the run. backbone: `mini` or a checkpoint's folder. start: an adapter file to go on from."""
+
+    out: str
+    data: DataSettings
+    backbone: str = "mini"
+    start: str = ""
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    rules: SequenceRules = field(default_factory=SequenceRules)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
+    dropout: DropoutSettings = field(default_factory=DropoutSettings)
+    loss: LossWeights = field(default_factory=LossWeights)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    train: LoopSettings = field(default_factory=LoopSettings)
+    checkpoint: KeepSettings = field(default_factory=KeepSettings)
+    preview: PreviewSettings = field(default_factory=PreviewSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+    def plain(self) -> dict[str, Any]:
+        """As nested dicts and lists, the shape of the YAML file."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the weights: everything but where files lie, how often is logged and how long is trained."""
+        plain = self.plain()
+        for section in ("out", "checkpoint", "preview", "log", "adapter"):
+            del plain[section]
+        for section, names in (("data", ("list", "cache", "precomputed", "allow_outside")), ("train", ("threads",))):
+            for name in names:
+                del plain[section][name]
+        return plain
+
+    def digest(self) -> str:
+        """sha256 of the recipe, hex."""
+        return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""A training job from its settings to its adapter: encode what is missing, load the backbone, train."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from justdub.backbone import checkpoint as backbones
+from justdub.backbone.checkpoint import Backbone
+from justdub.errors import BadInputError, UsageError
+from justdub.sequence import Geometry
+from justdub.training import checkpoint, preview
+from justdub.training.cache import Cache
+from justdub.training.config import TrainJob
+from justdub.training.dataset import read_pairs
+from justdub.training.loop import Outcome, Trainer
+from justdub.training.precompute import Encoded, Encoder
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Where news of a run go: line (of the log), stage (name, done, all), say (a sentence)."""
+
+    line: Callable[[dict[str, Any]], None] = lambda line: None
+    stage: Callable[[str, int, int], None] = lambda stage, done, total: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+def geometry_of(folder: Path) -> Geometry:
+    """What one latent of a backbone covers, from its config alone."""
+    from types import SimpleNamespace
+
+    path = folder / "transformer" / "config.json"
+    if not path.is_file():
+        raise BadInputError(f"{folder} has no transformer/config.json", expected="a folder in diffusers layout")
+    return Geometry.from_config(SimpleNamespace(**json.loads(path.read_text(encoding="utf-8"))))
+
+
+def encode(job: TrainJob, load: Callable[[], Backbone], reports: Reports, part: int = 0, parts: int = 1) -> Encoded:
+    """Read the job's list and encode what the cache lacks."""
+    folder = backbones.find(job.backbone)
+    pairs = read_pairs(job.data.list, outside=job.data.allow_outside)
+    for name in pairs.ignored:
+        reports.say(f"{pairs.path}: the column {name} is not used")
+    cache = Cache(Path(job.data.cache) if job.data.cache else pairs.path.parent / ".justdub-cache")
+    encoder = Encoder(
+        load, folder, geometry_of(folder), buckets=job.data.buckets, downscale=job.rules.reference_downscale
+    )
+    encoded = encoder.run(
+        pairs, cache, broken_limit=job.data.broken_limit, part=part, parts=parts, report=reports.stage
+    )
+    for fault in encoded.faults:
+        reports.say(f"left out: {fault}")
+    return encoded
+
+
+def run(job: TrainJob, *, resume: str = "", reports: Reports = Reports(), stop_at: int | None = None) -> Outcome:
+    """Train an adapter.
+
+    Args:
+        resume: `auto`, or the folder of a state; empty to begin (an `out` that holds a run is then refused).
+        stop_at: end after so many updates, as if interrupted.
+
+    Raises:
+        JustDubError: with what is wrong and what to try.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    out = Path(job.out)
+    state = checkpoint.choose(out, resume) if resume else None
+    if not resume and (checkpoint.found(out) or (out / "log.jsonl").exists()):
+        raise UsageError(f"{out} holds a run already", remedy="--resume auto, or another out")
+    if job.train.threads:
+        torch.set_num_threads(job.train.threads)
+    device = backbones.choose_device(job.train.device)
+    accelerator = Accelerator(cpu=device.type == "cpu", log_with=list(job.log.to) or None, project_dir=str(out))
+    loaded: list[Backbone] = []
+
+    def load() -> Backbone:
+        if not loaded:
+            dtype = backbones.choose_dtype(job.train.dtype, accelerator.device)
+            loaded.append(backbones.load(job.backbone, device=accelerator.device, dtype=dtype))
+        return loaded[0]
+
+    encoded = encode(job, load, reports, accelerator.process_index, accelerator.num_processes)
+    accelerator.wait_for_everyone()
+    trainer = Trainer(job, load(), encoded, accelerator, reports.line)
+    shown = None
+    if job.preview.every and accelerator.is_main_process:
+        clips = preview.choose(job, [pair.pair for pair in encoded.pairs])
+        shown = preview.Preview(job, load(), clips, lambda step, path: reports.say(f"preview of step {step}: {path}"))
+    if accelerator.is_main_process:
+        write_settings(job, out)
+        if job.log.to:
+            accelerator.init_trackers("justdub", config={"recipe": job.digest()})
+    try:
+        return trainer.run(resume=state, preview=shown, stop_at=stop_at)
+    finally:
+        if job.log.to:
+            accelerator.end_training()
+
+
+def write_settings(job: TrainJob, out: Path) -> None:
+    """``OUT/recipe.yaml``: the whole job, defaults included."""
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / ".recipe.yaml.part"
+    partial.write_text(yaml.safe_dump(job.plain(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    partial.replace(out / "recipe.yaml")
