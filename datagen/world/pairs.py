@@ -79,13 +79,16 @@ class Request:
 
 def parse_languages(text: str | None) -> tuple[str, ...]:
     """Codes from "fr,de", "French" or nothing; UsageError for one that the world does not speak."""
-    codes = tuple(dict.fromkeys(find_language(name) for name in (text or "").split(",") if name.strip()))
+    codes = []
+    for name in (text or "").split(","):
+        known = {word.casefold() for pair in LANGUAGES.items() for word in pair}
+        if name.strip() and name.strip().casefold() not in known:
+            raise UsageError(f"the drawn world does not speak {name.strip()!r}", expected=", ".join(LANGUAGES))
+        if name.strip():
+            codes.append(find_language(name))
     if text is not None and not codes:
         raise UsageError(f"languages {text!r}", expected="for example fr,de")
-    for code in codes:
-        if code not in LANGUAGES:
-            raise UsageError(f"the drawn world does not speak {code!r}", expected="one of " + ", ".join(LANGUAGES))
-    return codes
+    return tuple(dict.fromkeys(codes))
 
 
 def choose(world: World, request: Request) -> Iterator[Plans]:

@@ -3,13 +3,14 @@
 justdub eval RUN.yaml                        eval_run.py
 justdub eval --source DIR --dubbed DIR       eval_run.py
 justdub eval world                           eval_world.py
+justdub eval dubs                            eval_dubs.py
 """
 
 from __future__ import annotations
 
 import argparse
 
-from justdub.cli import eval_run, eval_world
+from justdub.cli import eval_dubs, eval_run, eval_world
 from justdub.errors import UsageError
 
 HELP = "measure dubs, or a backbone"
@@ -17,7 +18,7 @@ DESCRIPTION = (
     "Measure dubs against their sources: `justdub eval RUN.yaml` or `justdub eval --source DIR --dubbed DIR`; or one "
     "of the other forms."
 )
-FORMS = {"run": eval_run, "world": eval_world}
+FORMS = {"run": eval_run, "world": eval_world, "dubs": eval_dubs}
 
 
 class _Forms(argparse._SubParsersAction):

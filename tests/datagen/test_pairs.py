@@ -145,7 +145,7 @@ def test_processes_write_what_one_writes(folder, tmp_path, monkeypatch):
     ("options", "code", "words"),
     [
         (["--n", "0"], UsageError.exit_code, "0 pairs"),
-        (["--to", "fr,xx"], UsageError.exit_code, "'xx'"),
+        (["--to", "fr,xx"], UsageError.exit_code, "does not speak 'xx'"),
         (["--to", "it"], UsageError.exit_code, "does not speak 'it'"),
         (["--workers", "0"], UsageError.exit_code, "0 workers"),
         (["--seed", "1"], BadInputError.exit_code, "another world"),

@@ -1,6 +1,6 @@
 """How well a clip says what it should, with lips that move with it: pure functions of arrays and words.
 
-Legend: F frames.
+Legend: F frames, H/W height/width, K voices, E embedding.
 """
 
 from __future__ import annotations
@@ -19,6 +19,25 @@ def word_accuracy(said: Sequence[str], wanted: Sequence[str]) -> float:
     if not wanted:
         return float(not said)
     return max(0.0, 1 - distance(said, wanted) / len(wanted))
+
+
+def leaked(said: Sequence[str], old: Sequence[str], new: Sequence[str]) -> float | None:
+    """Share, 0..1, of the old line's words that are heard although the new line has no such word; None where the new
+    line has them all."""
+    gone = [word for word in old if word not in set(new)]
+    return sum(word in set(said) for word in gone) / len(gone) if gone else None
+
+
+def picture_error(one_FHW3: np.ndarray, other_FHW3: np.ndarray, where_FHW: np.ndarray) -> float | None:
+    """Mean absolute difference of uint8 frames, 0..255, over the pixels of `where`; None where there are none."""
+    if not where_FHW.any():
+        return None
+    return float(np.abs(one_FHW3[where_FHW].astype(np.int16) - other_FHW3[where_FHW]).mean())
+
+
+def is_nearest(found_E: np.ndarray, right_E: np.ndarray, others_KE: np.ndarray) -> bool:
+    """Whether a vector is closer to the right one than to all others; all have length 1."""
+    return bool(found_E @ right_E > (others_KE @ found_E).max())
 
 
 def correlation(one_F: np.ndarray, other_F: np.ndarray) -> float:

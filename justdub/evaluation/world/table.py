@@ -12,7 +12,7 @@ Legend: F frames, S samples, H/W height/width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -144,11 +144,11 @@ def table(judges: Judges, generated: Iterable[Clip], truth: Iterable[Clip]) -> d
     return {name: summary([judge(judges, clip) for clip in clips]) for name, clips in rows.items()}
 
 
-def markdown(rows: dict[str, dict[str, float]]) -> str:
-    """The table as text."""
-    lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+def markdown(rows: dict[str, dict[str, float]], columns: Mapping[str, tuple[str, bool]] = COLUMNS) -> str:
+    """The table as text; `columns` as `COLUMNS`."""
+    lines = ["| | " + " | ".join(title for title, _ in columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in rows.items():
-        cells = [_cell(name, row[name], share) for name, (_, share) in COLUMNS.items()]
+        cells = [_cell(name, row[name], share) for name, (_, share) in columns.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
