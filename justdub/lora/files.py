@@ -195,11 +195,11 @@ def apply(transformer: Any, adapter: AdapterFile, name: str) -> None:
 
     check_fit(transformer, adapter)
     transformer.add_adapter(formats.peft_config(adapter.modules), adapter_name=name)
-    state = {}
+    state, dtype = {}, transformer.dtype  # the property goes through all parameters
     for module, factors in adapter.modules.items():
         # Copies: injected parameters would otherwise alias the caller's tensors, and a later swap writes in place.
-        state[f"{module}.lora_A.weight"] = factors.down_rI.to(transformer.dtype, copy=True)
-        state[f"{module}.lora_B.weight"] = factors.up_Or.to(transformer.dtype, copy=True)
+        state[f"{module}.lora_A.weight"] = factors.down_rI.to(dtype, copy=True)
+        state[f"{module}.lora_B.weight"] = factors.up_Or.to(dtype, copy=True)
     outcome = set_peft_model_state_dict(transformer, state, adapter_name=name)
     if outcome is not None and outcome.unexpected_keys:
         raise BadInputError(f"adapter {adapter.path}: {len(outcome.unexpected_keys)} keys were not used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,10 @@ class AdapterRack:
         self._slots += 1
         if self._swap_rank is not None:
             swap.prepare(self._transformer, self._swap_rank)
-        return self._add(loaded)
+        name = self._free_name(loaded.file, self.adapters)
+        self.adapters[name] = loaded
+        self._set_strengths()
+        return name
 
     def prepare_swaps(self, rank: int) -> None:
         """Give the adapters that are loaded from now on room for `rank`, so that `swap` takes any up to it and compiled
@@ -105,8 +109,13 @@ class AdapterRack:
             raise UsageError(f"no adapter {old!r} is loaded", expected=", ".join(self.adapters) or "a loaded adapter")
         loaded = self._check(new, strength, self.adapters[old].slot, any_base, replaces=old)
         swap.swap(self._transformer, loaded.slot, loaded.file)
-        del self.adapters[old]
-        return self._add(loaded)
+        name = self._free_name(loaded.file, self.adapters.keys() - {old})
+        # In the old one's place: their order is that in which the layers add them up.
+        self.adapters = {
+            name if key == old else key: loaded if key == old else one for key, one in self.adapters.items()
+        }
+        self._set_strengths()
+        return name
 
     def unload(self) -> None:
         """Take all adapters off; the backbone is what it was."""
@@ -132,11 +141,12 @@ class AdapterRack:
         notice = check_base(adapter, fingerprint=fingerprint, base=card.name, any_base=any_base)
         return LoadedAdapter(adapter, Strength.of(strength), slot, notice)
 
-    def _add(self, loaded: LoadedAdapter) -> str:
-        stem = "".join(c if c.isalnum() else "_" for c in library.name_of(loaded.file.path)) or "adapter"
+    def _free_name(self, adapter: AdapterFile, taken: Iterable[str]) -> str:
+        stem = "".join(c if c.isalnum() else "_" for c in library.name_of(adapter.path)) or "adapter"
         name, number = stem, 2
-        while name in self.adapters:
+        while name in taken:
             name, number = f"{stem}_{number}", number + 1
-        self.adapters[name] = loaded
-        set_strengths(self._transformer, {one.slot: one.strength for one in self.adapters.values()})
         return name
+
+    def _set_strengths(self) -> None:
+        set_strengths(self._transformer, {one.slot: one.strength for one in self.adapters.values()})
