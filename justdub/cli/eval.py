@@ -2,6 +2,8 @@
 
 justdub eval RUN.yaml                        eval_run.py
 justdub eval --source DIR --dubbed DIR       eval_run.py
+justdub eval compare A.json B.json           eval_compare.py
+justdub eval blind DIR DIR...                eval_blind.py
 justdub eval world                           eval_world.py
 justdub eval dubs                            eval_dubs.py
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from justdub.cli import eval_dubs, eval_run, eval_world
+from justdub.cli import eval_blind, eval_compare, eval_dubs, eval_run, eval_world
 from justdub.errors import UsageError
 
 HELP = "measure dubs, or a backbone"
@@ -18,7 +20,7 @@ DESCRIPTION = (
     "Measure dubs against their sources: `justdub eval RUN.yaml` or `justdub eval --source DIR --dubbed DIR`; or one "
     "of the other forms."
 )
-FORMS = {"run": eval_run, "world": eval_world, "dubs": eval_dubs}
+FORMS = {"run": eval_run, "compare": eval_compare, "blind": eval_blind, "world": eval_world, "dubs": eval_dubs}
 
 
 class _Forms(argparse._SubParsersAction):

@@ -64,14 +64,17 @@ def run(arguments: argparse.Namespace) -> None:
         settings = jobs.load(EvalSettings, Path(job), [*(arguments.changes or []), *changes])
     prepare()
     from justdub.evaluation import results, suite, table
+    from justdub.evaluation.report import page
 
     bars = Bars(quiet=arguments.quiet)
     try:
         found = suite.run(settings, bars)
+        written = results.write(found, Path(settings.output))  # before the page: a page that fails loses no numbers
+        written.append(page.write(found, settings, bars))
     finally:
         bars.close()
     print(table.text(found), end="")
-    print(*results.write(found, Path(settings.output)), sep="\n")
+    print(*written, sep="\n")
 
 
 def _given(arguments: argparse.Namespace) -> dict:

@@ -16,6 +16,7 @@ STAGES = {
     "generate": ("generating", "clip"),
     "precompute": ("encoding", "pair"),
     "judge": ("judging", "clip"),
+    "report": ("drawing", "clip"),
 }
 
 

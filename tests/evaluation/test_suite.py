@@ -248,3 +248,13 @@ def test_wrong_calls_are_one_line(
     monkeypatch.chdir(tmp_path)
     assert command(words) == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_protocol_is_a_job_that_can_be_read() -> None:
+    from justdub import jobs
+    from justdub.evaluation import literature, registry
+
+    for path in sorted((Path(__file__).parents[2] / "configs" / "eval").glob("*.yaml")):
+        protocol = jobs.load(EvalSettings, path)
+        assert len(registry.chosen(protocol.metrics)) >= len(protocol.metrics)
+        assert all(literature.load(name).rows for name in protocol.literature)

@@ -1,0 +1,1 @@
+"""The page of a run: tables, plots and players in one file that needs nothing else."""
