@@ -6,7 +6,7 @@ Legend: F frames, H/W height/width, 3 RGB, C channels, S samples, L landmarks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,10 @@ class Clip:
         length = round(self.info.duration * rate)
         return np.pad(sound_CS[:, :length], ((0, 0), (0, max(0, length - sound_CS.shape[1]))))
 
+    def forget(self) -> None:
+        """Drop decoded sound: a run over many clips keeps none of them in memory."""
+        self._sounds.clear()
+
     @property
     def speech(self) -> np.ndarray:
         """float32 (S,) mono at 16 kHz."""
@@ -139,7 +143,6 @@ class Sample:
     voice: Clip | None = None
     stem: Clip | None = None
     masks: Path | None = None
-    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def dub(self) -> Clip:

@@ -11,11 +11,9 @@ import numpy as np
 
 
 @lru_cache(maxsize=8)
-def mel_filters(rate: int, size: int, bands: int, low: float = 0.0, high: float = 0.0) -> np.ndarray:
-    """(M, B) triangles of height 1, evenly spaced in mel (O'Shaughnessy) from `low` to `high` Hz (0: half the rate)."""
-    top = high or rate / 2
-    ends = 2595 * np.log10(1 + np.array([low, top]) / 700)
-    edges = 700 * (10 ** (np.linspace(*ends, bands + 2) / 2595) - 1)
+def mel_filters(rate: int, size: int, bands: int) -> np.ndarray:
+    """(M, B) triangles of height 1, evenly spaced in mel (O'Shaughnessy) from 0 to half the rate."""
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + rate / 1400), bands + 2) / 2595) - 1)
     bins = np.arange(size // 2 + 1) * rate / size
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]

@@ -18,7 +18,7 @@ from pathlib import Path
 from justdub.errors import JustDubError, UsageError
 from justdub.evaluation import pairing, registry
 from justdub.evaluation.cache import Cache
-from justdub.evaluation.metric import Metric, SetMetric
+from justdub.evaluation.metric import Metric, NotComputed, SetMetric
 from justdub.evaluation.metrics.streams import differences
 from justdub.evaluation.metrics.success import fault_of
 from justdub.evaluation.results import ClipResult, Results, Row
@@ -99,13 +99,17 @@ def _judge(sample: Sample, metrics: Sequence[Metric | SetMetric]) -> ClipResult:
             digests[what] = clip.picture_digest if clip is not None else ""
         except OSError:
             digests[what] = ""
+    for clip in (sample.source, sample.dubbed, sample.truth, sample.voice, sample.stem):
+        if clip is not None:
+            clip.forget()
     return ClipResult(sample.name, outcomes, sample.text, sample.language, sample.difficulty, fault, notes, digests)
 
 
 def _together(samples: Sequence[Sample], clips: Sequence[ClipResult], metrics: Sequence[Metric | SetMetric]) -> dict:
     """Metrics of all clips, of those that are dubs at all."""
     good = [sample for sample, clip in zip(samples, clips, strict=True) if not clip.fault]
-    return {metric.key: metric.measure(good) for metric in metrics if isinstance(metric, SetMetric)}
+    found = [metric for metric in metrics if isinstance(metric, SetMetric)]
+    return {metric.key: metric.measure(good) if good else NotComputed("there is no dub") for metric in found}
 
 
 def _versions() -> dict[str, str]:

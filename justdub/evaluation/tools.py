@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,9 +31,6 @@ class Weights:
     emotion: str = ""
     emotion_classes: str = ""
     dnsmos: str = ""
-
-
-WEIGHTS = tuple(field.name for field in fields(Weights))
 
 
 class Tools:

@@ -37,11 +37,6 @@ class Network:
             self._session, self._module = None, _open_torchscript(path, device)
             self.arguments = {argument.name for argument in self._module.forward.schema.arguments}
 
-    @property
-    def input_type(self) -> str:
-        """ "tensor(float)" and the like for ONNX, "" for TorchScript (which does not say)."""
-        return self._session.get_inputs()[0].type if self._session else ""
-
     def __call__(self, inputs: np.ndarray, **options: bool) -> np.ndarray:
         """The first output for `inputs`; `options` are passed to a TorchScript module that knows them."""
         if self._session is not None:
