@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import models
@@ -84,10 +85,11 @@ def test_what_cannot_be_swapped_leaves_everything_as_it_was(rack: AdapterRack, t
     assert rack.adapters == {}
 
 
-def test_compiled_blocks_are_not_compiled_again(tmp_path: Path) -> None:
+def test_compiled_blocks_are_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A -> B -> A with other ranks, other modules and other strengths: the graph of the first run serves all."""
     from torch._dynamo.utils import counters
 
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would format every message
     few = [name for name in FEW if ".0." in name]
     a, b = make(tmp_path, "a", 0, 4, few), make(tmp_path, "b", 1, 2, few[:-1])
     compiled, plain = (AdapterRack(Backbone(tmp_path, layers=1)) for _ in range(2))
