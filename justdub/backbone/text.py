@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from justdub.errors import UsageError
+from justdub.errors import BadInputError, UsageError
 
 CACHED_PROMPTS = 64
 
@@ -105,3 +105,33 @@ class TextEncoder:
         mask_BL = mask_BL if padded else out_mask_BL
         mask_BL = None if bool(mask_BL.all()) else mask_BL
         return TextContext(video_BLD, audio_BLD, mask_BL, mask_BL)
+
+    @torch.no_grad()
+    def connect(self, video_BLD: Tensor, audio_BLD: Tensor, mask_BL: Tensor) -> TextContext:
+        """Context of one prompt from features before the connectors, which other trainers keep on disk.
+
+        Args:
+            video_BLD, audio_BLD: projected features of batch 1 (LTX-2.0: the same for both), padded on the left.
+            mask_BL: 1 where a token counts.
+
+        Raises:
+            BadInputError: features of another width.
+        """
+        connectors = self.pipeline.connectors
+        found, streams = [], (("video", video_BLD), ("audio", audio_BLD))
+        for stream, features_BLD in streams:
+            connector = getattr(connectors, f"{stream}_connector")
+            width = connector.transformer_blocks[0].attn1.to_q.in_features
+            if features_BLD.shape[-1] != width:
+                raise BadInputError(
+                    f"{stream} text features of width {features_BLD.shape[-1]}",
+                    expected=f"{width}, as of this backbone",
+                )
+            if connectors.config.video_connector_num_learnable_registers is None:  # padding would be read
+                features_BLD, mask = features_BLD[mask_BL.bool()][None], mask_BL[mask_BL.bool()][None]
+            else:
+                mask = mask_BL
+            dtype = connectors.dtype
+            added_B11L = (mask[:, None, None].to(dtype) - 1) * torch.finfo(dtype).max
+            found.append(connector(features_BLD.to(connectors.device, dtype), added_B11L.to(connectors.device))[0])
+        return TextContext(*found)

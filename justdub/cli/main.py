@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from justdub.cli import adapter, dub, eval, show, train
+from justdub.cli import adapter, data, dub, eval, show, train
 from justdub.errors import EXIT_BAD_INPUT, EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING, JustDubError, UsageError
 
-VERBS = {"dub": dub, "train": train, "adapter": adapter, "eval": eval, "show": show}
+VERBS = {"dub": dub, "train": train, "data": data, "adapter": adapter, "eval": eval, "show": show}
 
 EPILOG = (
     "exit codes: 0 done, 2 wrong usage, 3 bad input, 4 something missing (model, dependency), 1 a bug, 130 interrupted"

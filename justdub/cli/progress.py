@@ -15,6 +15,7 @@ STAGES = {
     "draw": ("drawing", "clip"),
     "generate": ("generating", "clip"),
     "precompute": ("encoding", "pair"),
+    "probe": ("looking", "pair"),
     "judge": ("judging", "clip"),
     "report": ("drawing", "clip"),
 }

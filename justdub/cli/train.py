@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     reports = Reports(line, bars, _say)
     if arguments.dry_run:
-        from justdub.training.plan import plan
+        from justdub.training.run import survey
 
-        print(plan(job, reports).text())
+        print(survey(job, reports).text())
         return
     try:
         outcome = train(job, resume=arguments.resume, reports=reports)
@@ -73,7 +73,8 @@ def describe(line: dict[str, Any]) -> str:
     minutes = line["eta_s"] / 60
     left = f"{minutes:.0f} min" if minutes >= 2 else f"{line['eta_s']:.0f} s"
     return (
-        f"step {line['step']}/{line['of']}  loss {line['loss']:.4f} (video {line['video']:.4f}, audio {line['audio']:.4f})"
+        f"step {line['step']}/{line['of']}  loss {line['loss']:.4f}"
+        f" (video {line['video']:.4f}, audio {line['audio']:.4f})"
         f"  norm {line['norm']:.3f}  {line['s_per_step']:.2f} s/step  {left} left"
     )
 

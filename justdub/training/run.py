@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,19 @@ import yaml
 
 from justdub.backbone import checkpoint as backbones
 from justdub.backbone.checkpoint import Backbone
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import BadInputError, JustDubError, UsageError
+from justdub.media import probe
 from justdub.sequence import Geometry
 from justdub.training import checkpoint, preview
 from justdub.training.cache import Cache
 from justdub.training.config import TrainJob
-from justdub.training.dataset import read_pairs
+from justdub.training.dataset import Fault, PairList, read_pairs
 from justdub.training.loop import Outcome, Trainer
+from justdub.training.plan import Plan, plan, tokens_of
 from justdub.training.precompute import Encoded, Encoder
+from justdub.training.precomputed import count_files, take_over
+
+CACHE = ".justdub-cache"  # beside the list, unless the job names another folder
 
 
 @dataclass(frozen=True)
@@ -42,21 +48,67 @@ def geometry_of(folder: Path) -> Geometry:
 
 
 def encode(job: TrainJob, load: Callable[[], Backbone], reports: Reports, part: int = 0, parts: int = 1) -> Encoded:
-    """Read the job's list and encode what the cache lacks."""
-    folder = backbones.find(job.backbone)
-    pairs = read_pairs(job.data.list, outside=job.data.allow_outside)
-    for name in pairs.ignored:
-        reports.say(f"{pairs.path}: the column {name} is not used")
-    cache = Cache(Path(job.data.cache) if job.data.cache else pairs.path.parent / ".justdub-cache")
-    encoder = Encoder(
-        load, folder, geometry_of(folder), buckets=job.data.buckets, downscale=job.rules.reference_downscale
-    )
-    encoded = encoder.run(
-        pairs, cache, broken_limit=job.data.broken_limit, part=part, parts=parts, report=reports.stage
-    )
+    """Everything that is trained on: what the cache lacks is encoded, or taken over from another trainer's folder."""
+    data = job.data
+    if data.precomputed:
+        source = Path(data.precomputed)
+        cache = Cache(Path(data.cache) if data.cache else source / CACHE)
+        encoded = take_over(
+            source,
+            cache,
+            load,
+            broken_limit=data.broken_limit,
+            downscale=job.rules.reference_downscale,
+            report=reports.stage,
+        )
+    else:
+        pairs = _pairs(job, reports)
+        cache = Cache(Path(data.cache) if data.cache else pairs.path.parent / CACHE)
+        encoded = _encoder(job, load).run(
+            pairs, cache, broken_limit=data.broken_limit, part=part, parts=parts, report=reports.stage
+        )
     for fault in encoded.faults:
         reports.say(f"left out: {fault}")
     return encoded
+
+
+def _pairs(job: TrainJob, reports: Reports) -> PairList:
+    pairs = read_pairs(job.data.list, outside=job.data.allow_outside)
+    for name in pairs.ignored:
+        reports.say(f"{pairs.path}: the column {name} is not used")
+    return pairs
+
+
+def _encoder(job: TrainJob, load: Callable[[], Backbone]) -> Encoder:
+    folder = backbones.find(job.backbone)
+    downscale = job.rules.reference_downscale
+    return Encoder(load, folder, geometry_of(folder), buckets=job.data.buckets, downscale=downscale)
+
+
+def survey(job: TrainJob, reports: Reports = Reports()) -> Plan:
+    """What the job would do. Clips are looked at, but nothing is encoded and no weights are read."""
+
+    def never() -> Backbone:
+        raise RuntimeError("a survey loads no backbone")
+
+    shapes: Counter = Counter()
+    if job.data.precomputed:
+        clips, faults = count_files(Path(job.data.precomputed)), 0
+    else:
+        pairs, encoder = _pairs(job, reports), _encoder(job, never)
+        rejected = list(pairs.faults)
+        for number, pair in enumerate(pairs.pairs, 1):
+            try:
+                target = probe(pair.target)
+                cut = encoder.cut(target, probe(pair.reference))
+                shapes[tokens_of(cut, target.video.frame_rate, encoder.geometry)] += 1
+            except JustDubError as error:
+                rejected.append(Fault(pair.entry, str(error)))
+            reports.stage("probe", number, len(pairs.pairs))
+        for fault in rejected:
+            reports.say(f"left out: {fault}")
+        clips, faults = sum(shapes.values()), len(rejected)
+    return plan(job, clips, faults, shapes)
 
 
 def run(job: TrainJob, *, resume: str = "", reports: Reports = Reports(), stop_at: int | None = None) -> Outcome:

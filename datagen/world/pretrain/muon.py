@@ -25,29 +25,31 @@ _ADAM_BETAS = (0.9, 0.99)
 _EPSILON = 1e-8
 
 
-def orthogonalise(matrix_OI: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
+def orthogonalise(matrix_NOI: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly: singular values end between about 0.7 and 1.2, vectors stay.
 
-    Directions below about a thousandth of the largest are not fully lifted. A zero matrix stays zero. Any shape.
+    Directions below about a thousandth of the largest are not fully lifted. A zero matrix stays zero. Any shape, with
+    or without a leading axis of matrices: many small ones are done at once.
     """
-    if matrix_OI.shape[0] > matrix_OI.shape[1]:
-        return orthogonalise(matrix_OI.T, steps, dtype).T
-    x_OI = matrix_OI.float() / (matrix_OI.float().norm() + 1e-12)
+    if matrix_NOI.shape[-2] > matrix_NOI.shape[-1]:
+        return orthogonalise(matrix_NOI.mT, steps, dtype).mT
+    x_NOI = matrix_NOI.float()
+    x_NOI = x_NOI / (x_NOI.square().sum((-2, -1), keepdim=True).sqrt() + 1e-12)
     a, b, c = _QUINTIC
     if dtype != torch.float32:
-        x_OI = x_OI.to(dtype)
+        x_NOI = x_NOI.to(dtype)
         for _ in range(steps):
-            gram_OO = x_OI @ x_OI.T
-            x_OI = torch.addmm(x_OI, torch.addmm(gram_OO, gram_OO, gram_OO, beta=b, alpha=c), x_OI, beta=a)
-        return x_OI.float()
-    gram_OO = x_OI @ x_OI.T
-    unit_OO = torch.eye(len(gram_OO), dtype=gram_OO.dtype, device=gram_OO.device)
-    product_OO = unit_OO
+            gram_NOO = x_NOI @ x_NOI.mT
+            x_NOI = a * x_NOI + (b * gram_NOO + c * (gram_NOO @ gram_NOO)) @ x_NOI
+        return x_NOI.float()
+    gram_NOO = x_NOI @ x_NOI.mT
+    unit_OO = torch.eye(gram_NOO.shape[-1], dtype=gram_NOO.dtype, device=gram_NOO.device)
+    product_NOO = unit_OO.expand_as(gram_NOO)
     for _ in range(steps):
-        step_OO = a * unit_OO + b * gram_OO + c * (gram_OO @ gram_OO)
-        product_OO = step_OO @ product_OO
-        gram_OO = step_OO @ gram_OO @ step_OO
-    return product_OO @ x_OI
+        step_NOO = a * unit_OO + b * gram_NOO + c * (gram_NOO @ gram_NOO)
+        product_NOO = step_NOO @ product_NOO
+        gram_NOO = step_NOO @ gram_NOO @ step_NOO
+    return product_NOO @ x_NOI
 
 
 class Muon(torch.optim.Optimizer):
@@ -88,18 +90,20 @@ class Muon(torch.optim.Optimizer):
         """
         if closure is not None:
             raise ValueError("Muon takes no closure: compute the gradients first")
-        for group in self.param_groups:
-            update = self._matrix if group["matrices"] else self._adam
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if parameter.dtype == torch.float32:
-                    update(parameter, parameter.grad, state, group)
-                    continue
-                master = state.setdefault("master", parameter.float())
-                update(master, parameter.grad.float(), state, group)
-                parameter.copy_(master)
+        matrices, rest = self.param_groups
+        self._matrices([p for p in matrices["params"] if p.grad is not None], matrices)
+        for parameter in rest["params"]:
+            if parameter.grad is not None:
+                master = self._master(parameter)
+                self._adam(master, parameter.grad.float(), self.state[parameter], rest)
+                if master is not parameter:
+                    parameter.copy_(master)
+
+    def _master(self, parameter: Tensor) -> Tensor:
+        """The float32 tensor that is updated."""
+        if parameter.dtype == torch.float32:
+            return parameter
+        return self.state[parameter].setdefault("master", parameter.float())
 
     def weights(self, parameter: Tensor) -> Tensor:
         """The float32 values of a parameter."""
@@ -116,16 +120,30 @@ class Muon(torch.optim.Optimizer):
                 for name, value in state.items()
             }
 
-    def _matrix(self, weight: Tensor, gradient: Tensor, state: dict, group: dict) -> None:
+    def _matrices(self, parameters: list[Tensor], group: dict) -> None:
+        """Those of one shape are made orthogonal together."""
+        shapes: dict[tuple[int, ...], list[Tensor]] = {}
+        for parameter in parameters:
+            shapes.setdefault(tuple(parameter.flatten(1).shape), []).append(parameter)
+        for same in shapes.values():
+            masters = [self._master(parameter) for parameter in same]
+            ahead_NOI = torch.stack([self._ahead(parameter, group["momentum"]).flatten(1) for parameter in same])
+            directions_NOI = orthogonalise(ahead_NOI, dtype=self.dtype)
+            size = 0.2 * max(directions_NOI.shape[1:]) ** 0.5
+            for parameter, master, direction_OI in zip(same, masters, directions_NOI, strict=True):
+                if group["weight_decay"]:
+                    master.mul_(1 - group["lr"] * group["weight_decay"])
+                master.add_(direction_OI.reshape(master.shape), alpha=-group["lr"] * size)
+                if master is not parameter:
+                    parameter.copy_(master)
+
+    def _ahead(self, parameter: Tensor, decay: float) -> Tensor:
+        """The Nesterov momentum after this gradient, float32."""
+        state, gradient = self.state[parameter], parameter.grad.float()
         if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(weight)
-        mean, decay = state["momentum"], group["momentum"]
-        mean.lerp_(gradient, 1 - decay)
-        direction_OI = orthogonalise(gradient.lerp(mean, decay).flatten(1), dtype=self.dtype)
-        size = 0.2 * max(direction_OI.shape) ** 0.5
-        if group["weight_decay"]:
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(direction_OI.view(weight.shape), alpha=-group["lr"] * size)
+            state["momentum"] = torch.zeros_like(gradient)
+        mean = state["momentum"].lerp_(gradient, 1 - decay)
+        return gradient.lerp(mean, decay)
 
     def _adam(self, weight: Tensor, gradient: Tensor, state: dict, group: dict) -> None:
         if "mean" not in state:

@@ -1,0 +1,128 @@
+"""What a job would do, before it does it: clips, tokens, parameters, memory, steps. No weights are read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from justdub.backbone import checkpoint as backbones
+from justdub.errors import BadInputError
+from justdub.lora import inject
+from justdub.lora.config import family, group
+from justdub.sequence import Geometry
+from justdub.training.cache import Cut
+from justdub.training.config import TrainJob
+
+_ADAM = 4  # copies of a trained parameter in float32: itself, its gradient, two moments
+# Activations that a block keeps for its backward pass, in widths of its stream per token (measured on the CPU with
+# float32 by benchmarks/training_memory.py; attention matrices apart).
+_KEPT_PER_TOKEN = 34
+
+
+@dataclass(frozen=True)
+class Plan:
+    """sequences: of each shape of clips, (clips, video target tokens, audio target tokens).
+
+    trained: parameters by (group, family). memory: estimated peak in bytes, by what it is for.
+    """
+
+    job: TrainJob
+    clips: int
+    faults: int
+    sequences: tuple[tuple[int, int, int], ...]
+    trained: dict[tuple[str, str], int]
+    frozen: int
+    memory: dict[str, int]
+
+    def text(self) -> str:
+        job, total = self.job, sum(self.trained.values())
+        lines = [f"job        {job.out} on {job.backbone}, recipe {job.digest()[:12]}"]
+        lines.append(f"clips      {self.clips} usable, {self.faults} left out")
+        for count, video, audio in self.sequences:
+            lines.append(
+                f"tokens     {count} clips of {video} video and {audio} audio target tokens, and their reference"
+            )
+        size = job.train.batch * job.train.accumulate
+        epochs = job.train.steps * size / max(1, self.clips)
+        lines.append(
+            f"steps      {job.train.steps} updates of {job.train.batch} x {job.train.accumulate} clips a process"
+            f" = {epochs:.1f} epochs"
+        )
+        lines.append(f"trained    {_count(total)} of {_count(self.frozen + total)} parameters")
+        for (stream, kind), count in sorted(self.trained.items()):
+            lines.append(f"           {stream:6s} {kind:22s} {_count(count)}")
+        lines.append(f"memory     about {_bytes(sum(self.memory.values()))} at the peak")
+        for name, size in self.memory.items():
+            lines.append(f"           {name:29s} {_bytes(size)}")
+        return "\n".join(lines)
+
+
+def plan(job: TrainJob, clips: int, faults: int, shapes: Counter) -> Plan:
+    """The plan of a job.
+
+    Args:
+        shapes: how many clips there are of each (video target tokens, audio target tokens).
+    """
+    folder = backbones.find(job.backbone)
+    module = _meta_transformer(folder)
+    frozen = sum(p.numel() for p in module.parameters())
+    inject.inject(module, job.lora, "planned")
+    trained: Counter = Counter()
+    for name, parameter in inject.trained(module, "planned"):
+        trained[group(name), family(name)] += parameter.numel()
+    sequences = tuple((count, video, audio) for (video, audio), count in sorted(shapes.items()))
+    return Plan(job, clips, faults, sequences, dict(trained), frozen, _memory(job, module, frozen, trained, shapes))
+
+
+def tokens_of(cut: Cut, frame_rate: Fraction, geometry: Geometry) -> tuple[int, int]:
+    """Video and audio target tokens of a clip."""
+    pixels = geometry.pixels_per_token
+    video = geometry.latent_frames(cut.frames) * (cut.height // pixels) * (cut.width // pixels)
+    mels = 1 + round(cut.frames / frame_rate * geometry.sample_rate) // geometry.hop_length
+    return video, -(-mels // geometry.mels_per_latent)
+
+
+def _meta_transformer(folder: Path) -> torch.nn.Module:
+    from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
+
+    path = folder / "transformer" / "config.json"
+    if not path.is_file():
+        raise BadInputError(f"{folder} has no transformer/config.json", expected="a folder in diffusers layout")
+    with torch.device("meta"):
+        return LTX2VideoTransformer3DModel.from_config(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _memory(job: TrainJob, module: torch.nn.Module, frozen: int, trained: Counter, shapes: Counter) -> dict[str, int]:
+    """Bytes of the transformer, the adapter's training and the activations of the longest batch."""
+    config = module.config
+    half = job.train.dtype in ("bfloat16", "float16") or (job.train.dtype == "auto" and torch.cuda.is_available())
+    wide = 2 if half else 4
+    video, audio = max(shapes, default=(0, 0))
+    widths = (
+        config.num_attention_heads * config.attention_head_dim,
+        (config.audio_num_attention_heads * config.audio_attention_head_dim),
+    )
+    per_block = 2 * (video * widths[0] + audio * widths[1]) * job.train.batch * wide  # reference and target
+    blocks = config.num_layers
+    kept = blocks + _KEPT_PER_TOKEN if job.train.checkpointing else blocks * _KEPT_PER_TOKEN
+    return {
+        "frozen transformer": frozen * (1 if job.train.base == "fp8" else wide),
+        "adapter, gradients, optimizer": sum(trained.values()) * 4 * _ADAM,
+        "activations": per_block * kept,
+    }
+
+
+def _count(number: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return str(number)
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
