@@ -5,7 +5,10 @@ Legend: F frames, H/W height/width, 3 RGB, L landmarks (478), K corners of a pol
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -55,7 +58,25 @@ def landmarks(clip: Clip) -> np.ndarray:
 
 
 def _find(clip: Clip) -> np.ndarray:
-    os.environ.setdefault("GLOG_minloglevel", "3")  # its C++ side would write to the terminal
+    with _silent():
+        return _find_loudly(clip)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on standard error: mediapipe's C++ side writes there whatever it is told."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _find_loudly(clip: Clip) -> np.ndarray:
     import mediapipe
 
     if not hasattr(mediapipe, "solutions"):
