@@ -74,11 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
     paths = [find(reference.name) for reference in references]
     prepare()
     from datagen.world.pairs import parse_languages
+
+    languages = parse_languages(arguments.to)
     from justdub.dubbing.pipeline import DubPipeline
     from justdub.evaluation.world import dubs, heldout, judges
     from justdub.lora.files import read
 
-    tasks = heldout.Tasks(arguments.n, languages=parse_languages(arguments.to))
+    tasks = heldout.Tasks(arguments.n, languages=languages)
     rows = dubs.row_names([(reference.name, reference.strength) for reference in references])
     adapters = [
         dubs.Adapter(row, read(path), reference.strength)

@@ -128,6 +128,10 @@ def run(
     settings = settings or DubSettings()
     if pipe is not None:
         _check_rate(pipe)
+        pipe.unload_adapters()
+        for adapter in adapters:  # an adapter that does not fit is refused now, not after the base's dubs
+            pipe.load_adapter(adapter.file, adapter.strength, any_base=any_base)
+            pipe.unload_adapters()
     outcome = Outcome({}, _about(pipe, tasks, settings), [], {})
     voices, others = Voices(judges, tasks.voices(_POOL)), tasks.other_sounds()
 
@@ -144,7 +148,6 @@ def run(
     _measure(outcome, judges, voices, tasks, makers, lambda done: report("draw", done, len(tasks)))
     if pipe is None:
         return outcome
-    pipe.unload_adapters()
     plan = (None, *adapters)
     for number, adapter in enumerate(plan):
         name = BASE if adapter is None else adapter.row
