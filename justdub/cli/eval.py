@@ -34,6 +34,9 @@ class _Forms(argparse._SubParsersAction):
                 f"justdub eval {values[0]}", expected=f"a .yaml file, or one of {', '.join(FORMS)}",
                 remedy="justdub eval --help",
             )  # fmt: skip
+        early = [name for name, value in vars(namespace).items() if value != parser.get_default(name)]
+        if early and values[0] != "run":
+            raise UsageError(f"--{early[0]} stands before {values[0]}", expected=f"the options of {values[0]} after it")
         super().__call__(parser, namespace, values, option_string)
 
 

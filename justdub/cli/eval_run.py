@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.argument_default = argparse.SUPPRESS  # what stands before the file's name holds too
     parser.add_argument("job", metavar="RUN.yaml", help="configs/eval holds examples")
     parser.add_argument("--set", dest="changes", action="append", metavar="A.B=VALUE", help="change one setting")
     add_options(parser)
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         weights = given.pop("weights", {})
         changes = [f"{key}={json.dumps(value)}" for key, value in given.items()]
         changes += [f"weights.{name}={json.dumps(path)}" for name, path in weights.items()]
-        settings = jobs.load(EvalSettings, Path(job), [*(arguments.changes or []), *changes])
+        settings = jobs.load(EvalSettings, Path(job), [*getattr(arguments, "changes", []), *changes])
     prepare()
     from justdub.evaluation import results, suite, table
     from justdub.evaluation.report import page

@@ -224,9 +224,11 @@ def test_the_command_line(folders: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert [row["name"] for row in tree["rows"]] == ["dubbed", "source", "other dub", "other sound"]
     job = tmp_path / "run.yaml"
     job.write_text(f"source: {folders / 's'}\ndubbed: {folders / 'd'}\noutput: {out}\nmetrics: [success]\n")
-    assert command(["eval", str(job), "--no-controls", "--set", "name=ours", "--weights", "whisper=w"]) == EXIT_DONE
+    words = ["eval", "--no-controls", str(job), "--set", "name=ours", "--weights", "whisper=w"]
+    assert command(words) == EXIT_DONE
     tree = json.loads((out / "results.json").read_text())
     assert tree["rows"][0]["name"] == "ours" and tree["settings"]["weights"]["whisper"] == "w"
+    assert len(tree["rows"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -235,6 +237,9 @@ def test_the_command_line(folders: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["eval"], EXIT_USAGE),
         (["eval", "nothing"], EXIT_USAGE),
         (["eval", "nothing.yaml"], EXIT_USAGE),
+        (["eval", "--name", "ours", "compare", "a.json", "b.json"], EXIT_USAGE),
+        (["eval", "compare", "a.json", "b.json"], EXIT_BAD_INPUT),
+        (["eval", "blind", "tests"], EXIT_USAGE),
         (["eval", "--source", "no-folder", "--dubbed", "no-folder"], EXIT_USAGE),
         (["eval", "--source", "tests", "--dubbed", "tests"], EXIT_BAD_INPUT),
         (["eval", "--source", "tests", "--dubbed", "tests", "--metrics", "psnr,beauty"], EXIT_USAGE),
