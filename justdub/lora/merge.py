@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def merge(
     record = [*earlier, *(_record(adapter, strength) for adapter, strength in parts)]
     temporary = output.with_name(f".{output.name}.part")
     try:
-        shutil.copytree(folder, temporary, ignore=lambda _, names: [n for n in names if n in _names(weights)])
+        shutil.copytree(folder, temporary, ignore=partial(_ignore, {path.resolve() for path in weights.files}))
         lost, whole = _write_weights(weights, parts, temporary / FOLDER, dtype)
         _write_cards(temporary, folder, card.name, record, parts)
         temporary.replace(output)
@@ -113,8 +114,9 @@ def merge(
     return MergeReport(output, len(modules), lost / whole if whole else 0.0, tuple(n for n in notices if n))
 
 
-def _names(weights: TransformerWeights) -> set[str]:
-    return {path.name for path in weights.files}
+def _ignore(files: set[Path], folder: str, names: list[str]) -> list[str]:
+    """For `shutil.copytree`: these very files are left out; the other parts' weights have the same name."""
+    return [name for name in names if (Path(folder) / name).resolve() in files]
 
 
 def _record(adapter: AdapterFile, strength: Strength) -> Merged:
