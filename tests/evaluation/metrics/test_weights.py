@@ -134,7 +134,9 @@ def test_dnsmos_maps_raw_scores_by_the_published_polynomials(tmp_path: Path) -> 
 
 def test_onnx(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra `identity`)")
-    helper = pytest.importorskip("onnx.helper", reason="onnx, which writes the test's network, is not installed")
+    helper = pytest.importorskip(
+        "onnx.helper", reason="onnx, which writes the test's network, cannot be imported", exc_type=ImportError
+    )
     import onnx
 
     node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)
