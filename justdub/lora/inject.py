@@ -17,8 +17,11 @@ from justdub.lora.config import LoraSettings
 from justdub.lora.files import Factors
 
 
-def inject(transformer: Any, settings: LoraSettings, name: str) -> None:
+def inject(transformer: Any, settings: LoraSettings, name: str, seed: int = 0) -> None:
     """Add a trainable adapter to every block of an `LTX2VideoTransformer3DModel`; B is zero, so nothing changes yet.
+
+    Args:
+        seed: of A. The random numbers of the caller stay as they are.
 
     Raises:
         BadInputError: a target is not in this transformer.
@@ -35,18 +38,18 @@ def inject(transformer: Any, settings: LoraSettings, name: str) -> None:
         except AttributeError:
             raise BadInputError(f"the backbone has no module {module}", expected="an LTX-2 transformer") from None
     usual = settings.alpha if settings.alpha is not None else float(settings.rank)
-    transformer.add_adapter(
-        LoraConfig(
-            r=settings.rank,
-            lora_alpha=usual,
-            lora_dropout=settings.dropout,
-            target_modules=sorted(ranks),
-            rank_pattern={m: r for m, r in ranks.items() if r != settings.rank},
-            alpha_pattern={m: a for m, a in alphas.items() if a != usual},
-            bias="none",
-        ),
-        adapter_name=name,
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=usual,
+        lora_dropout=settings.dropout,
+        target_modules=sorted(ranks),
+        rank_pattern={m: r for m, r in ranks.items() if r != settings.rank},
+        alpha_pattern={m: a for m, a in alphas.items() if a != usual},
+        bias="none",
     )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer.add_adapter(config, adapter_name=name)
     cast_training_params([transformer], torch.float32)
 
 

@@ -17,7 +17,7 @@ import torch
 from justdub import flow
 from justdub.training.config import DropoutSettings, NoiseSettings
 
-ORDER, DRAWS = 1, 2  # what a random stream is for: streams of different purposes never meet
+ORDER, DRAWS, DROPOUT = 1, 2, 3  # what a random stream is for: streams of different purposes never meet
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Order:
             order = np.resize(order, -(-len(order) // self.size) * self.size)
             updates += list(order.reshape(-1, self.size))
         return [updates[place] for place in rng.permutation(len(updates))]
+
+
+def random_stream(*numbers: int) -> int:
+    """A seed for torch that belongs to these numbers alone."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def draw(

@@ -4,7 +4,6 @@
         adapter.safetensors     for use, as any adapter
         parameters.safetensors  what is trained, float32, and its running mean
         optimizer.pt            state of the optimizer (read with weights_only)
-        process-0.pt            state of the random numbers, one file per process
         run.json                step, settings, digests
 
 The folder is written under another name and renamed: a run killed while saving leaves the previous states as they are.
@@ -32,7 +31,7 @@ _FREE = {("train", "steps")}  # settings that a resumed run may change
 
 @dataclass(frozen=True)
 class State:
-    """Of one process. step: updates done. parameters, means: by name; means empty without a running mean.
+    """step: updates done. parameters, means: by name; means empty without a running mean.
 
     run: recipe, data, backbone - what a resumed run must agree in; elapsed: seconds.
     """
@@ -41,7 +40,6 @@ class State:
     parameters: dict[str, Tensor]
     means: dict[str, Tensor]
     optimizer: dict[str, Any]
-    random: dict[str, Any]
     run: dict[str, Any]
     elapsed: float
 
@@ -67,7 +65,6 @@ def write(out: Path, state: State, *, last: int, adapter: Any = None) -> Path:
         partial / "parameters.safetensors",
     )
     torch.save(state.optimizer, partial / "optimizer.pt")
-    torch.save(state.random, partial / "process-0.pt")
     if adapter is not None:
         adapter(partial / "adapter.safetensors")
     head = {"format": FORMAT, "step": state.step, "elapsed": state.elapsed, "run": state.run}
@@ -117,14 +114,13 @@ def read(folder: Path, run: dict[str, Any]) -> State:
             )
         tensors = load_file(folder / "parameters.safetensors")
         optimizer = torch.load(folder / "optimizer.pt", weights_only=True)
-        random = torch.load(folder / "process-0.pt", weights_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise BadInputError(f"the state in {folder} is damaged: {error}", remedy="an earlier one") from error
     parts: dict[str, dict[str, Tensor]] = {"parameter": {}, "mean": {}}
     for key, tensor in tensors.items():
         kind, _, name = key.partition(".")
         parts[kind][name] = tensor
-    return State(head["step"], parts["parameter"], parts["mean"], optimizer, random, head["run"], head["elapsed"])
+    return State(head["step"], parts["parameter"], parts["mean"], optimizer, head["run"], head["elapsed"])
 
 
 def differences(before: Any, now: Any, path: tuple[str, ...] = ()) -> list[str]:

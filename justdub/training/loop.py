@@ -25,7 +25,7 @@ from justdub.lora.files import read as read_adapter
 from justdub.lora.files import write as write_adapter
 from justdub.lora.metadata import AdapterMetadata
 from justdub.training import checkpoint, optimizer
-from justdub.training.batches import Order, draw
+from justdub.training.batches import DROPOUT, Order, draw, random_stream
 from justdub.training.config import TrainJob
 from justdub.training.log import Log
 from justdub.training.loss import Totals
@@ -80,7 +80,7 @@ class Trainer:
         )
         self.joint, self.device = backbone.transformer, accelerator.device
         module = self.joint.module
-        inject.inject(module, job.lora, NAME)
+        inject.inject(module, job.lora, NAME, job.train.seed)
         if job.start:
             self._start_from(Path(job.start))
         if job.train.checkpointing:
@@ -163,6 +163,7 @@ class Trainer:
         """
         job, accelerator = self.job, self.accelerator
         self.joint.module.train()
+        torch.manual_seed(random_stream(job.train.seed, DROPOUT, step, accelerator.process_index))
         laid_out = self._parts(step)
         totals = self._totals(laid_out)
         self.optimizer.zero_grad(set_to_none=True)
@@ -294,7 +295,6 @@ class Trainer:
                 parameters=dict(self.named),
                 means=dict(zip(names, self.average.means, strict=False)),
                 optimizer=self.optimizer.state_dict(),
-                random=_random_state(),
                 run=self.identity,
                 elapsed=elapsed,
             )
@@ -314,17 +314,13 @@ class Trainer:
         for mean, name in zip(self.average.means, self.named, strict=False):
             mean.copy_(state.means[name])
         self.optimizer.load_state_dict(state.optimizer)
-        _set_random_state(state.random)
         return state.step, state.elapsed
 
     def _show(self, preview: Preview, step: int) -> None:
-        """Previews leave no trace in what is trained: not in the weights, not in the random numbers."""
         if self.accelerator.is_main_process:
-            before = _random_state()
             self.joint.module.eval()
             with self.average:
                 preview(step)
-            _set_random_state(before)
         self.accelerator.wait_for_everyone()
 
     def _memory(self) -> dict[str, float]:
@@ -335,20 +331,6 @@ class Trainer:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"memory_gib": peak / (2**30 if sys.platform == "darwin" else 2**20)}
-
-
-def _random_state() -> dict[str, Any]:
-    """Of torch (dropout is all that reads it)."""
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 @contextmanager

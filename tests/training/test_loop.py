@@ -49,13 +49,13 @@ def weights(out: Path, step: int = 8) -> dict[str, torch.Tensor]:
 
 
 def test_the_loss_falls_and_the_file_says_what_it_is(tmp_path, tiny, pairs):
-    settings = job(tmp_path / "out", train__steps=30, noise__sampler="uniform", lora__dropout=0.0, optimizer__rate=1e-2)
+    settings = job(tmp_path / "out", train__steps=16, noise__sampler="uniform", lora__dropout=0.0, optimizer__rate=1e-2)
     outcome = trainer(settings, tiny, pairs).run()
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines]
-    assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
     adapter = read(outcome.adapter)
-    assert adapter.rules == settings.rules and adapter.metadata.steps == 30
+    assert adapter.rules == settings.rules and adapter.metadata.steps == 16
     assert adapter.metadata.base == "tiny" and adapter.metadata.fingerprint == tiny.fingerprint
     assert adapter.metadata.rank == 3 and adapter.metadata.alpha == 6.0
     assert {f.rank for name, f in adapter.modules.items() if "audio_ff" in name} == {2}
@@ -100,10 +100,9 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, tiny_folder, stop):
     assert whole.keys() == parts.keys() and any(key.startswith("mean.") for key in whole)
     for key, tensor in whole.items():
         assert torch.equal(tensor, parts[key]), key
-    lines = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "parts")]
-    assert [[json.loads(line)["loss"] for line in log] for log in lines][0] == [
-        json.loads(line)["loss"] for line in lines[1]
-    ]
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "parts")]
+    one, other = ([json.loads(line)["loss"] for line in log] for log in logs)
+    assert one == other and len(one) == 8
 
 
 def test_another_job_or_other_data_is_refused_by_name(tmp_path, tiny, tiny_folder, pairs):
@@ -221,7 +220,8 @@ from justdub.training.loop import Trainer
 accelerator = Accelerator(cpu=True)
 backbone = backbones.load({folder!r})
 pairs = fixtures.random_pairs(Path({cache!r}) / str(accelerator.process_index), backbone)
-run = Trainer(job(Path({out!r}), train__batch=accelerator.num_processes % 2 + 1, lora__dropout=0.0), backbone, pairs, accelerator)
+settings = job(Path({out!r}), train__batch=accelerator.num_processes % 2 + 1, lora__dropout=0.0)
+run = Trainer(settings, backbone, pairs, accelerator)
 figures = [run.update(step) for step in range(3)]
 if accelerator.is_main_process:
     total = sum(float(p.detach().double().abs().sum()) for p in run.named.values())
