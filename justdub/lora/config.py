@@ -85,9 +85,14 @@ def expand(name: str) -> tuple[str, ...]:
     return found
 
 
+def within_block(module: str) -> str:
+    """A module's name within its block."""
+    return re.sub(r"^.*transformer_blocks\.\d+\.", "", module)
+
+
 def group(module: str) -> str:
     """`video`, `audio` or `cross`, for a module's name within a block or in the whole transformer."""
-    head = re.sub(r"^.*transformer_blocks\.\d+\.", "", module).split(".")[0]
+    head = within_block(module).split(".")[0]
     if head in CROSS_MODAL:
         return "cross"
     return "audio" if head.startswith("audio_") else "video"
@@ -95,7 +100,7 @@ def group(module: str) -> str:
 
 def family(module: str) -> str:
     """`attention`, `text attention`, `cross-modal attention` or `feed-forward`."""
-    head = re.sub(r"^.*transformer_blocks\.\d+\.", "", module).split(".")[0]
+    head = within_block(module).split(".")[0]
     if head in CROSS_MODAL:
         return "cross-modal attention"
     if head in FEED_FORWARDS:

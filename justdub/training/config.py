@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from justdub.errors import UsageError
-from justdub.lora.config import LoraSettings
+from justdub.lora.config import GROUPS, LoraSettings, expand, group
 from justdub.sequence import SequenceRules
 from justdub.training.loss import LossWeights
 
@@ -84,7 +84,8 @@ class DropoutSettings:
 class OptimizerSettings:
     """Attributes:
     name: `adamw`, or `adamw8bit` (bitsandbytes, on CUDA).
-    rate: learning rate; audio, cross: of those groups, None as `rate`.
+    rate: learning rate. rates: those that differ, by group (`video`, `audio`, `cross`) or by the names of
+        `lora.targets`, the longest name first; 0 leaves modules out.
     schedule: `constant`, `linear` (to `floor` of itself) or `cosine`, after `warmup` steps.
     clip: largest norm of the gradient (0: no limit).
     average: decay of a running mean of the adapter, which is then what is shown and exported (0: none).
@@ -92,8 +93,7 @@ class OptimizerSettings:
 
     name: Literal["adamw", "adamw8bit"] = "adamw"
     rate: float = 2e-4
-    audio: float | None = None
-    cross: float | None = None
+    rates: dict[str, float] = field(default_factory=dict)
     decay: float = 0.01
     betas: tuple[float, ...] = (0.9, 0.999)
     eps: float = 1e-8
@@ -104,12 +104,21 @@ class OptimizerSettings:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rate", "audio", "cross"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise UsageError(f"optimizer.{name} is {value}", expected="0 or more")
+        for name, rate in (("rate", self.rate), *((f"rates.{name}", rate) for name, rate in self.rates.items())):
+            if rate < 0:
+                raise UsageError(f"optimizer.{name} is {rate}", expected="0 or more")
+        for name in self.rates:
+            if name not in GROUPS:
+                expand(name)
         if len(self.betas) != 2:
             raise UsageError(f"optimizer.betas are {self.betas}", expected="two numbers")
+
+    def rate_of(self, module: str) -> float:
+        """The learning rate of a module, by its name within a block."""
+        names = [name for name in self.rates if name not in GROUPS and module in expand(name)]
+        if names:
+            return self.rates[max(names, key=len)]
+        return self.rates.get(group(module), self.rate)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ is refused. Sources: the trainer's configuration reference and its `justdubit.ya
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from justdub import jobs
 from justdub.errors import UsageError
-from justdub.lora.config import MODULES, group
+from justdub.lora.config import MODULES, expand
 from justdub.training.config import TrainJob
 
 _KEEP_ALL = 1_000_000
@@ -107,7 +106,6 @@ def translate(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "dropout": {"no_text": 0.0, "no_reference": 0.0, "nothing": 0.0},
         "rules": {"reference": "bidirectional", "audio_positions": "shared"},
         "noise": {"apart": 0.0},
-        "optimizer": {"floor": 0.1},
     }
     notes = []
     values = dict(_leaves(tree))
@@ -156,12 +154,15 @@ def _one(key: str, value: Any, mapped: dict[str, Any], values: dict[str, Any]) -
             return put(f"loss.{name}", float(value))
     if key.startswith("optimization.learning_rate_groups."):
         pattern = key.removeprefix("optimization.learning_rate_groups.")
-        return put(f"optimizer.{_rate_group(pattern, values)}", float(value))
+        names = _matched(pattern, values)
+        mapped.setdefault("optimizer", {}).setdefault("rates", {}).update(dict.fromkeys(names, float(value)))
+        return f"optimizer.rates of {', '.join(names) or 'nothing'} = {float(value)}"
     if key == "optimization.learning_rate_groups":  # empty
         return "none"
     if key == "optimization.scheduler_type":
         if value not in ("constant", "linear", "cosine"):
             raise UsageError(f"{key} is {value!r}", expected="constant, linear or cosine")
+        put("optimizer.floor", 0.0 if value == "cosine" else 0.1)
         return put("optimizer.schedule", value)
     if key == "acceleration.mixed_precision_mode":
         if value not in _PRECISION:
@@ -196,23 +197,23 @@ def _modules(patterns: list[str]) -> list[str]:
     return chosen
 
 
-def _rate_group(pattern: str, values: dict[str, Any]) -> str:
-    """The group whose learning rate a regular expression sets; together the patterns must cover whole groups."""
+def _matched(pattern: str, values: dict[str, Any]) -> list[str]:
+    """The modules whose rate a regular expression sets: those it is found in, and no earlier one is.
+
+    "audio_attn" is found in video_to_audio_attn too.
+    """
     prefix = "optimization.learning_rate_groups."
-    patterns = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-    hit = {group(module) for module in MODULES if re.search(pattern, module)}
-    if len(hit) != 1:
-        found = ", ".join(sorted(hit)) or "no module"
-        raise UsageError(f"learning_rate_groups has {pattern!r}, which means {found}", expected="one of the groups")
-    name = hit.pop()
-    rates = {
-        next((rate for one, rate in patterns.items() if re.search(one, module)), math.nan)
-        for module in MODULES
-        if group(module) == name
-    }
-    if len(rates) != 1:
-        raise UsageError(f"learning_rate_groups give the {name} modules several rates", expected="one for each group")
-    return name
+    patterns = [key.removeprefix(prefix) for key in values if key.startswith(prefix)]
+
+    def first(module: str) -> str | None:
+        return next((one for one in patterns if re.search(one, module)), None)
+
+    heads = dict.fromkeys(module.split(".")[0] for module in MODULES)
+    names = []
+    for head in heads:
+        hit = [module for module in expand(head) if first(module) == pattern]
+        names += [head] if hit == list(expand(head)) else hit
+    return names
 
 
 def _leaves(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

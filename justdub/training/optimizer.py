@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from justdub.errors import MissingError
-from justdub.lora.config import GROUPS, group
+from justdub.errors import MissingError, UsageError
+from justdub.lora.config import within_block
 from justdub.training.config import OptimizerSettings
 
 
@@ -32,22 +32,20 @@ def factor(settings: OptimizerSettings, step: int, steps: int) -> float:
 
 
 def build(named: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """AdamW over the adapter's parameters. A group whose rate is 0 is left out and frozen.
+    """AdamW over the adapter's parameters, a group for each learning rate. Those whose rate is 0 are frozen.
 
     Raises:
         MissingError: 8-bit AdamW without bitsandbytes or without CUDA.
     """
-    rates = {"video": settings.rate, "audio": settings.audio, "cross": settings.cross}
-    rates = {name: settings.rate if rate is None else rate for name, rate in rates.items()}
-    groups: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
+    groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named:
-        groups[group(name)].append(parameter)
-        parameter.requires_grad_(rates[group(name)] > 0)
-    settled = [
-        {"params": groups[name], "lr": rates[name], "base": rates[name], "name": name}
-        for name in GROUPS
-        if groups[name] and rates[name] > 0
-    ]
+        rate = settings.rate_of(within_block(name.partition(".lora_")[0]))
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.setdefault(rate, []).append(parameter)
+    settled = [{"params": parameters, "lr": rate, "base": rate} for rate, parameters in groups.items()]
+    if not settled:
+        raise UsageError("every learning rate is 0", expected="something to train", remedy="optimizer.rate: 2e-4")
     return _kind(settings)(settled, betas=tuple(settings.betas), eps=settings.eps, weight_decay=settings.decay)
 
 
