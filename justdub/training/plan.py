@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,9 +20,9 @@ from justdub.training.cache import Cut
 from justdub.training.config import TrainJob
 
 _ADAM = 4  # copies of a trained parameter in float32: itself, its gradient, two moments
-# Activations that a block keeps for its backward pass, in widths of its stream per token (measured on the CPU with
-# float32 by benchmarks/training_memory.py; attention matrices apart).
-_KEPT_PER_TOKEN = 34
+# What a block keeps for its backward pass, in widths of its stream per token, attention matrices apart; and what is kept
+# of a block that is run again (benchmarks/training_memory.py counts them).
+_KEPT, _KEPT_CHECKPOINTED = 44, 3
 
 
 @dataclass(frozen=True)
@@ -99,22 +100,27 @@ def _meta_transformer(folder: Path) -> torch.nn.Module:
 
 def _memory(job: TrainJob, module: torch.nn.Module, frozen: int, trained: Counter, shapes: Counter) -> dict[str, int]:
     """Bytes of the transformer, the adapter's training and the activations of the longest batch."""
-    config = module.config
     half = job.train.dtype in ("bfloat16", "float16") or (job.train.dtype == "auto" and torch.cuda.is_available())
     wide = 2 if half else 4
     video, audio = max(shapes, default=(0, 0))
-    widths = (
-        config.num_attention_heads * config.attention_head_dim,
-        (config.audio_num_attention_heads * config.audio_attention_head_dim),
-    )
-    per_block = 2 * (video * widths[0] + audio * widths[1]) * job.train.batch * wide  # reference and target
-    blocks = config.num_layers
-    kept = blocks + _KEPT_PER_TOKEN if job.train.checkpointing else blocks * _KEPT_PER_TOKEN
     return {
         "frozen transformer": frozen * (1 if job.train.base == "fp8" else wide),
         "adapter, gradients, optimizer": sum(trained.values()) * 4 * _ADAM,
-        "activations": per_block * kept,
+        "activations": activation_bytes(module.config, video, audio, job.train.batch, wide, job.train.checkpointing),
     }
+
+
+def activation_bytes(config: Any, video: int, audio: int, batch: int, wide: int, checkpointing: bool) -> int:
+    """Bytes kept for the backward pass, with a reference as long as the target.
+
+    Args:
+        video, audio: target tokens. wide: bytes of a number.
+    """
+    width = config.num_attention_heads * config.attention_head_dim
+    audio_width = config.audio_num_attention_heads * config.audio_attention_head_dim
+    per_unit = 2 * (video * width + audio * audio_width) * batch * wide
+    blocks = config.num_layers
+    return per_unit * (blocks * _KEPT_CHECKPOINTED + _KEPT if checkpointing else blocks * _KEPT)
 
 
 def _count(number: int) -> str:
