@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rank", type=int, default=32)
     arguments = parser.parse_args()
+    whole_block = 0
     for checkpointing in (False, True):
         backbone = checkpoint.load()
         joint, batch = backbone.transformer, arguments.batch
@@ -54,8 +55,8 @@ def main() -> None:
         expected = activation_bytes(
             joint.module.config, layout.video.target, layout.audio.target, batch, 4, checkpointing
         )
-        total = sum(saved.values()) + (joint_block if checkpointing else 0)  # one block at a time is kept whole
-        joint_block = total // len(joint.module.transformer_blocks)
+        total = sum(saved.values()) + whole_block  # with checkpointing, one block at a time is kept whole
+        whole_block = total // len(joint.module.transformer_blocks)
         print(
             f"checkpointing {checkpointing!s:5}  kept {total / 2**20:7.1f} MiB  estimate {expected / 2**20:7.1f} MiB"
             f"  ratio {expected / total:.2f}"

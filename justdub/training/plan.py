@@ -20,8 +20,8 @@ from justdub.training.cache import Cut
 from justdub.training.config import TrainJob
 
 _ADAM = 4  # copies of a trained parameter in float32: itself, its gradient, two moments
-# What a block keeps for its backward pass, in widths of its stream per token, attention matrices apart; and what is kept
-# of a block that is run again (benchmarks/training_memory.py counts them).
+# What a block keeps for its backward pass, in widths of its stream per token, attention matrices apart; and what is
+# kept of a block that is run again (benchmarks/training_memory.py counts them).
 _KEPT, _KEPT_CHECKPOINTED = 44, 3
 
 
