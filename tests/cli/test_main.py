@@ -12,7 +12,7 @@ import clips
 import pytest
 
 from justdub.cli.main import VERBS, run
-from justdub.errors import EXIT_INTERRUPTED, EXIT_MISSING, EXIT_USAGE
+from justdub.errors import EXIT_INTERRUPTED, EXIT_USAGE
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "diffusers", "transformers", "numpy", "av", "decord", "ffmpeg", "tqdm", "safetensors"}
@@ -47,11 +47,6 @@ def test_a_process_ends_with_the_documented_code() -> None:
     assert done.returncode == EXIT_USAGE
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-
-
-def test_training_says_that_it_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "job.yaml"]) == EXIT_MISSING
-    assert "not in this version" in capsys.readouterr().err
 
 
 def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ def test_a_block_has_28_modules_and_all_are_in_the_transformer():
 def test_names_never_reach_into_another_stream():
     assert expand("attn1") == ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
     assert expand("ff") == ("ff.net.0.proj", "ff.net.2") and expand("audio_ff.net.2") == ("audio_ff.net.2",)
-    with pytest.raises(UsageError, match="try: audio_attn[12]"):
+    with pytest.raises(UsageError, match=r"try: audio_attn[12]"):
         expand("audio_attn")
 
 

@@ -1,3 +1,3 @@
-"""The fixtures of `conftest_training`."""
+"""The fixtures of `tiny_training`."""
 
-from conftest_training import pairs, tiny, tiny_folder  # noqa: F401
+from tiny_training import pairs, tiny, tiny_folder  # noqa: F401

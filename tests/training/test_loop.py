@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import conftest_training as fixtures
 import pytest
+import tiny_training as fixtures
 import torch
 from safetensors.torch import load_file
 
@@ -213,7 +213,7 @@ sys.path[:0] = {path!r}
 import torch
 torch.set_num_threads(1)
 from accelerate import Accelerator
-import conftest_training as fixtures
+import tiny_training as fixtures
 from justdub.backbone import checkpoint as backbones
 from test_loop import job
 from justdub.training.loop import Trainer
@@ -231,7 +231,7 @@ if accelerator.is_main_process:
 
 def test_two_processes_compute_what_one_does_with_twice_the_batch(tmp_path, tiny_folder):
     script = tmp_path / "two.py"
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    paths = [str(folder) for folder in (Path(__file__).parent, *Path(__file__).parents[1:3])]
     script.write_text(
         TWO.format(path=paths, folder=str(tiny_folder), cache=str(tmp_path / "cache"), out=str(tmp_path / "out"))
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from fractions import Fraction
 
-from conftest_training import one_process
 from test_loop import job
+from tiny_training import one_process
 
 from justdub import jobs
 from justdub.backbone import checkpoint as backbones

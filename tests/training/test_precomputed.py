@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest_training import GRID, SIZE, STEPS, one_process
 from test_loop import job
+from tiny_training import GRID, SIZE, STEPS, one_process
 
 from justdub.errors import BadInputError, MissingError
 from justdub.training.cache import Cache
