@@ -253,7 +253,7 @@ ADAPTERS = {
     "not safetensors": (text_adapter, "cannot be read"),
     "pickle": (pickled_adapter, "pickle"),
     "torch file": (torch_adapter, "pickle"),
-    "matches nothing": (foreign_adapter, "1 of 1 modules are not in this backbone"),
+    "matches nothing": (foreign_adapter, "names no linear module of LTX-2"),
     "no LoRA": (no_lora, "no LoRA factors"),
     "another width": (lambda p: write_adapter(p, width_factor=2), "another width"),
 }
