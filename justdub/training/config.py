@@ -126,7 +126,6 @@ class LoopSettings:
     """Attributes:
     steps: updates of the weights. batch: samples of a process at once. accumulate: such batches in an update.
     dtype: of the base's weights and the arithmetic (auto: bfloat16 on an accelerator, float32 on the CPU).
-    base: `plain`, or `fp8`: the frozen base is kept in 8 bits and unfolded layer by layer.
     checkpointing: forget activations and compute them again, for memory.
     threads: of torch on the CPU (0: its own choice).
     """
@@ -137,7 +136,6 @@ class LoopSettings:
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
-    base: Literal["plain", "fp8"] = "plain"
     checkpointing: bool = False
     threads: int = 0
 

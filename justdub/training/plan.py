@@ -104,7 +104,7 @@ def _memory(job: TrainJob, module: torch.nn.Module, frozen: int, trained: Counte
     wide = 2 if half else 4
     video, audio = max(shapes, default=(0, 0))
     return {
-        "frozen transformer": frozen * (1 if job.train.base == "fp8" else wide),
+        "frozen transformer": frozen * wide,
         "adapter, gradients, optimizer": sum(trained.values()) * 4 * _ADAM,
         "activations": activation_bytes(module.config, video, audio, job.train.batch, wide, job.train.checkpointing),
     }
