@@ -63,6 +63,10 @@ def run(
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial)
+    for config in partial.glob("*/config.json"):  # where a part was read from says nothing to others
+        content = json.loads(config.read_text(encoding="utf-8"))
+        content.pop("_name_or_path", None)
+        config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (partial / "justdub.json").write_text(
         json.dumps(asdict(job.card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
