@@ -255,15 +255,17 @@ class StreamPlan:
 
     Attributes:
         reference_BRC: clean reference tokens; R may be 0.
-        clean_BNC: values of the kept target tokens (elsewhere unused).
+        clean_BNC: values of the kept target tokens and of the known latents (elsewhere unused).
         kept_BN: bool, target tokens that are given clean.
         positions_BDN2: float32, of all tokens, reference first.
+        known_BNC: bool, latents that are given although their token is noisy (inpainting), or None for none.
     """
 
     reference_BRC: Tensor
     clean_BNC: Tensor
     kept_BN: Tensor
     positions_BDN2: Tensor
+    known_BNC: Tensor | None = None
 
     @property
     def layout(self) -> StreamLayout:
@@ -281,6 +283,10 @@ class StreamPlan:
         timesteps_BN = torch.cat([clean_BR, self.target_sigmas(sigma_B)], dim=1)
         return StreamTokens(tokens_BNC, timesteps_BN, self.positions_BDN2, sigma_B)
 
+    def pin(self, x0_BNC: Tensor) -> Tensor:
+        """A prediction of the clean target tokens with what is known of them put in."""
+        return x0_BNC if self.known_BNC is None else torch.where(self.known_BNC, self.clean_BNC, x0_BNC)
+
     def without_reference(self) -> StreamPlan:
         count = self.reference_BRC.shape[1]
         return replace(self, reference_BRC=self.reference_BRC[:, :0], positions_BDN2=self.positions_BDN2[:, :, count:])
@@ -292,6 +298,7 @@ class StreamPlan:
             clean_BNC=self.clean_BNC[:, :0],
             kept_BN=self.kept_BN[:, :0],
             positions_BDN2=self.positions_BDN2[:, :, :count],
+            known_BNC=None,
         )
 
 
@@ -343,6 +350,21 @@ class SequencePlan:
         return plan.at(plan.video.clean_BNC, plan.audio.clean_BNC, zero_B, zero_B)
 
 
+@dataclass(frozen=True)
+class Known:
+    """The part of a target that is given, so that only the rest is generated (JUST-DUB-IT, "counterfactual inpainting").
+
+    Attributes:
+        video_BFHW: bool, latents that are given. audio_BT: bool, audio latents that are given.
+        clean: tokens of which everything is given are kept clean (timestep 0), as a kept first frame is; False: they
+            are as noisy as the rest, on the path that ends in what is given, for models that never saw both together.
+    """
+
+    video_BFHW: Tensor
+    audio_BT: Tensor
+    clean: bool = True
+
+
 def plan_sequence(
     *,
     video_target_BCFHW: Tensor,
@@ -353,6 +375,7 @@ def plan_sequence(
     geometry: Geometry,
     rules: SequenceRules,
     keep_first_frame_B: Tensor | None = None,
+    known: Known | None = None,
 ) -> SequencePlan:
     """Lay out a batch of clips of one shape.
 
@@ -362,6 +385,7 @@ def plan_sequence(
         video_reference_BCFHW, audio_reference_BCTM: clean source latents, or None for a stream without reference.
         frame_rate: pixel frames per second.
         keep_first_frame_B: bool per sample; overrides `rules.keep_first_frame` (training draws it per sample).
+        known: the part of the target that is given (inpainting).
 
     Raises:
         UsageError: batch sizes or channels of the parts differ.
@@ -384,6 +408,14 @@ def plan_sequence(
     video_clean_BNC = patchify_video(video_target_BCFHW, geometry.patch)
     in_first_frame_N = torch.arange(video_clean_BNC.shape[1], device=device) < grid[1] * grid[2]
     kept_BN = keep_first_frame_B.to(device)[:, None] & in_first_frame_N[None]
+    kept_BT = torch.zeros(batch, steps, dtype=torch.bool, device=device)
+    video_known_BNC = audio_known_BNC = None
+    if known is not None:
+        whole_BCFHW = known.video_BFHW.to(device)[:, None].expand(video_target_BCFHW.shape)
+        whole_BCTM = known.audio_BT.to(device)[:, None, :, None].expand(audio_target_BCTM.shape)
+        video_known_BNC, audio_known_BNC = patchify_video(whole_BCFHW, geometry.patch), patchify_audio(whole_BCTM)
+        if known.clean:
+            kept_BN, kept_BT = kept_BN | video_known_BNC.all(-1), kept_BT | audio_known_BNC.all(-1)
     video_bounds = [video_positions(grid, frame_rate, geometry)]
     video_reference_BRC = video_clean_BNC[:, :0]
     if video_reference_BCFHW is not None:
@@ -404,13 +436,8 @@ def plan_sequence(
         return torch.cat(bounds, dim=1).to(device)[None].expand(batch, -1, -1, -1)
 
     return SequencePlan(
-        video=StreamPlan(video_reference_BRC, video_clean_BNC, kept_BN, expand(video_bounds)),
-        audio=StreamPlan(
-            audio_reference_BRC,
-            audio_clean_BTC,
-            torch.zeros(batch, steps, dtype=torch.bool, device=device),
-            expand(audio_bounds),
-        ),
+        video=StreamPlan(video_reference_BRC, video_clean_BNC, kept_BN, expand(video_bounds), video_known_BNC),
+        audio=StreamPlan(audio_reference_BRC, audio_clean_BTC, kept_BT, expand(audio_bounds), audio_known_BNC),
         rules=rules,
         video_grid=grid,
         mel_bins=mel_bins,

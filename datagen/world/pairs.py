@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from datagen.world import film, plan, splits
+from datagen import film
+from datagen.world import plan, splits
 from datagen.world.clip import Take, World, WorldClip
 from datagen.world.features import feature_centre
 from datagen.world.plan import ClipPlan

@@ -42,7 +42,7 @@ class Bars:
     def _open(stage: str, total: int) -> Any:
         from tqdm import tqdm
 
-        name, unit = STAGES[stage]
+        name, unit = STAGES.get(stage, (stage, "clip"))
         return tqdm(total=total, desc=f"{name:9s}", unit=unit, file=sys.stderr)
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class Bars:
         if self.bar is not None:
             self.bar.close()
         elif self.stage:
-            name, unit = STAGES[self.stage]
+            name, unit = STAGES.get(self.stage, (self.stage, "clip"))
             seconds = time.perf_counter() - self.begin
             print(f"justdub: {name} {self.done} {unit}s took {seconds:.1f} s", file=sys.stderr)
         self.stage, self.bar = "", None

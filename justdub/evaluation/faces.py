@@ -5,10 +5,6 @@ Legend: F frames, H/W height/width, 3 RGB, L landmarks (478), K corners of a pol
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -16,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from justdub.errors import BadInputError, MissingError
+from justdub.faces.quiet import silent
 
 if TYPE_CHECKING:
     from justdub.evaluation.sample import Clip, Sample
@@ -58,22 +55,8 @@ def landmarks(clip: Clip) -> np.ndarray:
 
 
 def _find(clip: Clip) -> np.ndarray:
-    with _silent():
+    with silent():
         return _find_loudly(clip)
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing on standard error: mediapipe's C++ side writes there whatever it is told."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _find_loudly(clip: Clip) -> np.ndarray:
@@ -145,15 +128,3 @@ def regions(sample: Sample) -> np.ndarray:
     outline = filled(landmarks(sample.source))[:, OUTLINE]
     middle = outline.mean(1, keepdims=True)
     return middle + MARGIN * (outline - middle)
-
-
-def fill(polygons_FK2: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """bool FHW, True inside the polygons."""
-    from PIL import Image, ImageDraw
-
-    masks = []
-    for polygon in polygons_FK2:
-        picture = Image.new("1", size)
-        ImageDraw.Draw(picture).polygon([tuple(corner) for corner in polygon.tolist()], fill=1)
-        masks.append(np.asarray(picture))
-    return np.stack(masks)

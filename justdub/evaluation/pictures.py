@@ -11,6 +11,7 @@ import numpy as np
 
 from justdub.errors import BadInputError, MissingError
 from justdub.evaluation.sample import Sample
+from justdub.faces.masks import fill
 from justdub.media import read_frames
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in the definitions of SSIM
@@ -59,7 +60,7 @@ def _masks(sample: Sample):
     def following(count: int) -> np.ndarray:
         nonlocal place
         place += count
-        return faces.fill(polygons[place - count : place], (width, height))
+        return fill(polygons[place - count : place], (width, height))
 
     return following
 

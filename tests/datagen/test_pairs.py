@@ -10,7 +10,8 @@ import torch
 
 pytest.importorskip("espeakng_loader")
 
-from datagen.world import film, pairs
+from datagen import film
+from datagen.world import pairs
 from datagen.world.__main__ import main as command
 from datagen.world.clip import World
 from justdub.errors import BadInputError, UsageError

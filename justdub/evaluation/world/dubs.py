@@ -195,7 +195,7 @@ def _measure(
 
 def dubber(pipe: DubPipeline, settings: DubSettings, path: Path) -> Maker:
     """Dubs with what is loaded; each source is written to `path` without loss, which is what the pipeline reads."""
-    from datagen.world import film
+    from datagen import film
 
     def make(place: int, task: Task) -> Made:
         source = task.source

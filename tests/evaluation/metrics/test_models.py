@@ -15,6 +15,7 @@ from justdub.evaluation.cache import Cache
 from justdub.evaluation.metrics import english, identity, lips, mouth, speaker, voice_activity, words
 from justdub.evaluation.sample import Clip, Sample
 from justdub.evaluation.tools import Tools, Weights
+from justdub.faces.masks import fill
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "justdub" / "examples" / "clip.mp4"
@@ -69,7 +70,7 @@ def test_the_envelope_is_the_level_at_each_frame() -> None:
 
 def test_the_mask_of_a_polygon() -> None:
     square = np.array([[[10, 5], [20, 5], [20, 15], [10, 15]]], float)
-    mask = faces.fill(square, (40, 30))
+    mask = fill(square, (40, 30))
     assert mask.shape == (1, 30, 40)
     assert mask[0, 6:15, 11:20].all() and not mask[0, :4].any() and not mask[0, :, 23:].any()
 
