@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import models
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from justdub.backbone import checkpoint
+from justdub.backbone import checkpoint, untrained
 from justdub.backbone.checkpoint import Card
 from justdub.errors import BadInputError, MissingError, UsageError
 
@@ -53,9 +55,14 @@ def test_missing_and_broken_folders(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="hf download"):
         checkpoint.load("Lightricks/LTX-2")
     (tmp_path / "file.safetensors").write_bytes(b"")
-    with pytest.raises(BadInputError, match="is a file"):
+    with pytest.raises(BadInputError, match="cannot be read"):
         checkpoint.load(tmp_path / "file.safetensors")
-    with pytest.raises(BadInputError, match=r"no model_index\.json"):
+    with pytest.raises(MissingError, match="check the path"):
+        checkpoint.load("folder/file.safetensors")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(BadInputError, match="a file of another kind"):
+        checkpoint.load(tmp_path / "notes.txt")
+    with pytest.raises(BadInputError, match=r"no model_index\.json.*one of its files: file\.safetensors"):
         checkpoint.load(tmp_path)
     shutil.rmtree(copy / "vocoder")
     with pytest.raises(MissingError, match="has no vocoder"):
@@ -69,6 +76,51 @@ def test_a_truncated_weight_file(copy: Path, part: str) -> None:
     with pytest.raises((BadInputError, MissingError)) as caught:
         checkpoint.load(copy)
     assert "\n" not in str(caught.value)
+
+
+def test_a_missing_shard(copy: Path) -> None:
+    (weights,) = (copy / "transformer").glob("*.safetensors")
+    tensors = list(load_file(weights).items())
+    names = [f"diffusion_pytorch_model-0000{part + 1}-of-00002.safetensors" for part in range(2)]
+    for part, name in enumerate(names):
+        save_file(dict(tensors[part::2]), copy / "transformer" / name, metadata={"format": "pt"})
+    weights.unlink()
+    index = {"weight_map": {key: names[number % 2] for number, (key, _) in enumerate(tensors)}, "metadata": {}}
+    listing = copy / "transformer" / "diffusion_pytorch_model.safetensors.index.json"
+    listing.write_text(json.dumps(index))
+    assert len(checkpoint.load(copy).pipeline.transformer.state_dict()) == len(tensors)
+    (copy / "transformer" / names[1]).unlink()
+    with pytest.raises(MissingError, match=r"lacks 1 of 2 shards \(diffusion_pytorch_model-00002"):
+        checkpoint.load(copy)
+
+
+def test_a_hub_id_in_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--someone--ltx-2"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    with pytest.raises(MissingError, match="hf download someone/ltx-2"):
+        checkpoint.find("someone/ltx-2")
+    shutil.copytree(models.mini_folder(), repository / "snapshots" / "0123abc")
+    assert checkpoint.load("someone/ltx-2").folder == repository / "snapshots" / "0123abc"
+
+
+@pytest.mark.parametrize("name", ["ltx.ckpt", "ltx.pt", "ltx.bin"])
+def test_pickled_files_are_refused(name: str, tmp_path: Path) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / name)
+    with pytest.raises(BadInputError, match="is a pickle, which could run code"):
+        checkpoint.load(tmp_path / name)
+    disguised = (tmp_path / name).rename(tmp_path / "ltx.safetensors")
+    with pytest.raises(BadInputError, match="cannot be read"):
+        checkpoint.load(disguised, text_encoder=tmp_path)
+
+
+def test_a_text_encoder_of_another_width_in_a_folder(copy: Path) -> None:
+    text = copy / "text_encoder"
+    shutil.rmtree(text)
+    untrained.text_encoder(untrained.Size(text_width=48)).save_pretrained(text)
+    with pytest.raises(BadInputError, match=r"states of width 48.*parts of one checkpoint"):
+        checkpoint.load(copy)
 
 
 def test_pickled_weights_are_not_opened(copy: Path) -> None:
