@@ -65,15 +65,50 @@ class Pass:
     skip_cross_modal: bool = False
 
 
+CachePlace = Literal["device", "fp8", "host"]
+FP8, FP8_MAX = torch.float8_e4m3fn, 448.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One tensor of a cache as it is stored.
+
+    Attributes:
+        stored_BNhd: in the model's dtype, or in eight bits after division by `scale`.
+        scale: one number, or None.
+    """
+
+    stored_BNhd: Tensor
+    scale: Tensor | None = None
+
+    @classmethod
+    def of(cls, x_BNhd: Tensor, place: CachePlace) -> Kept:
+        if place == "host":
+            return cls(x_BNhd.cpu() if x_BNhd.device.type != "cuda" else x_BNhd.to("cpu").pin_memory())
+        if place == "fp8":
+            # Scaled to the type's range: beyond it a number would become NaN, far below it zero.
+            scale = (x_BNhd.abs().amax().float() / FP8_MAX).clamp(min=1e-12)
+            return cls((x_BNhd / scale).to(FP8), scale)
+        return cls(x_BNhd)
+
+    def restore(self, like: Tensor) -> Tensor:
+        x_BNhd = self.stored_BNhd.to(like.device, like.dtype, non_blocking=True)
+        return x_BNhd if self.scale is None else x_BNhd * self.scale.to(like.dtype)
+
+
 @dataclass
 class ReferenceCache:
-    """Keys and values of the reference tokens in every self-attention layer, in block order, video before audio."""
+    """Keys and values of the reference tokens in every self-attention layer, in block order, video before audio.
 
-    keys_values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    They are kept in the model's dtype on its ``device``, there in eight bits (``fp8``: half of it, no longer exact), or
+    on the ``host`` (exact, copied to the device layer by layer in every pass).
+    """
+
+    keys_values: list[tuple[Kept, Kept]] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
-        return sum(t.nbytes for pair in self.keys_values for t in pair)
+        return sum(one.stored_BNhd.nbytes for pair in self.keys_values for one in pair)
 
 
 def _rows(rotary: Rotary, start: int, stop: int) -> Rotary:
@@ -138,8 +173,9 @@ class SelfAttention(SlicedAttention):
         self.perturbed = False  # set per pass: target rows keep their own value
         # Of the reference rows: written by a prefill pass, read by a cached one. Attributes, not a dictionary, so that
         # all layers share one compiled graph.
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
+        self.keys: Kept | None = None
+        self.values: Kept | None = None
+        self.keep: CachePlace = "device"
 
     def __call__(
         self,
@@ -160,7 +196,7 @@ class SelfAttention(SlicedAttention):
         v = flat_v_BND.unflatten(2, (attn.heads, -1))
 
         if current.phase == "prefill":
-            self.keys, self.values = k, v
+            self.keys, self.values = Kept.of(k, self.keep), Kept.of(v, self.keep)
             out_BND = self._attend(q, k, v)
         elif current.phase == "cached":
             if self.perturbed:
@@ -182,7 +218,7 @@ class SelfAttention(SlicedAttention):
     def _cached(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
         if self.keys is None or self.values is None:
             raise RuntimeError("a cached pass without a prefill")
-        return self.keys.to(x_BND.dtype), self.values.to(x_BND.dtype)
+        return self.keys.restore(x_BND), self.values.restore(x_BND)
 
 
 class CrossModalAttention(SlicedAttention):
@@ -263,10 +299,11 @@ class JointAttention:
         return self._pass
 
     @contextmanager
-    def running(self, new: Pass, cache: ReferenceCache | None = None) -> Iterator[None]:
-        """Set the pass, and the cache that a ``cached`` pass reads; put the previous ones back afterwards."""
+    def running(self, new: Pass, cache: ReferenceCache | None = None, keep: CachePlace = "device") -> Iterator[None]:
+        """Set the pass, the cache that a ``cached`` one reads, and how a ``prefill`` one keeps; put the previous ones
+        back afterwards."""
         previous = self._pass
-        self._set(new, cache)
+        self._set(new, cache, keep)
         try:
             yield
         finally:
@@ -276,13 +313,14 @@ class JointAttention:
         """The keys and values of the prefill pass that has just run (call it inside `running`)."""
         return ReferenceCache([(p.keys, p.values) for layers in self.self_attention for p in layers])
 
-    def _set(self, new: Pass | None, cache: ReferenceCache | None) -> None:
+    def _set(self, new: Pass | None, cache: ReferenceCache | None, keep: CachePlace = "device") -> None:
         self._pass = new
         pairs = iter(cache.keys_values) if cache is not None else None
         for index, layers in enumerate(self.self_attention):
             for processor in layers:
                 processor.perturbed = new is not None and index in new.skip_self_attention_blocks
                 processor.keys, processor.values = next(pairs) if pairs is not None else (None, None)
+                processor.keep = keep
 
 
 def checkpoint_block(joint: JointAttention, block: torch.nn.Module, *args: object) -> object:

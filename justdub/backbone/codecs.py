@@ -20,13 +20,25 @@ from torch import Tensor
 # padding on both sides, floor 1e-5 before the natural logarithm.
 N_FFT = 1024
 LOG_FLOOR = 1e-5
+# Tiles of decoding: (pixels a side, frames) and the step from one to the next; what overlaps is blended.
+TILE, TILE_STEP = (512, 80), (448, 56)
+WINDOW = 16  # frames that are converted at a time: a copy of a whole clip in float32 is gigabytes
 
 
 class VideoCodec:
-    """Frames <-> normalised latents of an `AutoencoderKLLTX2Video`."""
+    """Frames <-> normalised latents of an `AutoencoderKLLTX2Video`.
+
+    Encoding is never tiled: what a model is trained on and what it is given are the same latents, on every machine.
+
+    Attributes:
+        tiles: decode tile by tile, in less memory; seams are blended, so pixels differ a little from a whole decode.
+    """
 
     def __init__(self, vae: Any) -> None:
         self.vae = vae
+        self.tiles = False
+        vae.enable_tiling(TILE[0], TILE[0], TILE[1], TILE_STEP[0], TILE_STEP[0], TILE_STEP[1])
+        self._tile(False)
 
     @property
     def spatial_ratio(self) -> int:
@@ -52,33 +64,58 @@ class VideoCodec:
         """
         frames = torch.as_tensor(frames_FHW3)
         if downscale > 1:
-            frames_F3HW = torch.nn.functional.avg_pool2d(frames.permute(0, 3, 1, 2).float(), downscale)
-            frames = frames_F3HW.round_().to(torch.uint8).permute(0, 2, 3, 1)
+            frames = shrink(frames, downscale)
         count, height, width, _ = frames.shape
         if (count - 1) % self.temporal_ratio or height % self.spatial_ratio or width % self.spatial_ratio:
             raise ValueError(f"{count} frames of {width}x{height} are off the grid of the video VAE")
-        pixels_BCFHW = frames.permute(3, 0, 1, 2)[None].to(self.vae.device, self.vae.dtype) / 127.5 - 1
-        latents = self.vae.encode(pixels_BCFHW).latent_dist.mode().float()
-        mean, std = self._statistics()
-        return (latents - mean) * self.vae.config.scaling_factor / std
+        pixels_BCFHW = frames.permute(3, 0, 1, 2)[None].to(self.vae.device, self.vae.dtype).div_(127.5).sub_(1)
+        return self.normalise(self.vae.encode(pixels_BCFHW).latent_dist.mode().float())
 
     @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Decode one clip: (1, C, f, h, w) -> (F, H, W, 3) uint8 on the CPU."""
-        mean, std = self._statistics()
-        latents = latents_BCFHW.to(mean.device) * std / self.vae.config.scaling_factor + mean
+        latents = self.denormalise(latents_BCFHW.to(self.vae.device)).to(self.vae.dtype)
         # A decoder with timestep conditioning is asked for a clean decode: timestep 0 and no added noise.
-        step = (
-            torch.zeros(1, device=mean.device, dtype=self.vae.dtype) if self.vae.config.timestep_conditioning else None
-        )
-        pixels_BCFHW = self.vae.decode(latents.to(self.vae.dtype), step, return_dict=False)[0]
-        # In place and frame-last only at the end: the decoded clip is the largest tensor of a dub.
-        pixels = pixels_BCFHW[0].float().add_(1).mul_(127.5).round_().clamp_(0, 255)
-        return pixels.to(torch.uint8).permute(1, 2, 3, 0).cpu()
+        step = None
+        if self.vae.config.timestep_conditioning:
+            step = torch.zeros(1, device=latents.device, dtype=latents.dtype)
+        self._tile(self.tiles)
+        try:
+            pixels_3FHW = self.vae.decode(latents, step, return_dict=False)[0][0]
+        finally:
+            self._tile(False)
+        frames_FHW3 = torch.empty((*pixels_3FHW.shape[1:], 3), dtype=torch.uint8)
+        for start in range(0, len(frames_FHW3), WINDOW):
+            some = pixels_3FHW[:, start : start + WINDOW].float().add_(1).mul_(127.5).round_().clamp_(0, 255)
+            frames_FHW3[start : start + WINDOW] = some.to(torch.uint8).permute(1, 2, 3, 0)
+        return frames_FHW3
+
+    def normalise(self, latents_BCFHW: Tensor) -> Tensor:
+        """The VAE's own latents, float32, as the program's."""
+        mean, std = self._statistics()
+        return (latents_BCFHW - mean) * self.vae.config.scaling_factor / std
+
+    def denormalise(self, latents_BCFHW: Tensor) -> Tensor:
+        """Inverse of `normalise`."""
+        mean, std = self._statistics()
+        return latents_BCFHW * std / self.vae.config.scaling_factor + mean
+
+    def _tile(self, on: bool) -> None:
+        # Either switch would tile the encoder too, so both are off except while decoding.
+        self.vae.use_tiling = self.vae.use_framewise_decoding = on
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         shape = (1, -1, 1, 1, 1)
         return self.vae.latents_mean.float().view(shape), self.vae.latents_std.float().view(shape)
+
+
+def shrink(frames_FHW3: Tensor, factor: int) -> Tensor:
+    """Average `factor` x `factor` pixels into one: uint8 in, uint8 out."""
+    parts = []
+    for some_FHW3 in frames_FHW3.split(WINDOW):
+        small_F3HW = torch.nn.functional.avg_pool2d(some_FHW3.permute(0, 3, 1, 2).float(), factor)
+        parts.append(small_F3HW.round_().to(torch.uint8).permute(0, 2, 3, 1))
+    return torch.cat(parts)
 
 
 class AudioCodec:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import BadInputError, MissingError, UsageError
 
 CACHED_PROMPTS = 64
 
@@ -52,7 +52,16 @@ class TextEncoder:
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
+        self.device: torch.device | None = None  # where it works, when its weights wait elsewhere
         self._cache: OrderedDict[str, TextContext] = OrderedDict()
+
+    def knows(self, prompt: str) -> bool:
+        """Whether a prompt has been read already."""
+        return prompt.strip() in self._cache
+
+    def release(self) -> None:
+        """Forget language model and connectors; prompts that have been read stay known."""
+        self.pipeline.text_encoder = self.pipeline.connectors = None
 
     @property
     def max_tokens(self) -> int:
@@ -79,6 +88,12 @@ class TextEncoder:
                 expected=f"at most {self.max_tokens} tokens",
                 remedy="shorten the prompt, or dub the clip in parts",
             )
+        if self.pipeline.text_encoder is None:
+            raise MissingError(
+                "the text encoder was freed after the first prompts, and this one is new",
+                expected="one prompt a run in this memory tier",
+                remedy="a larger --memory, or load the pipeline again",
+            )
         context = self.encode_batch([prompt], tokens)
         self._cache[prompt] = context
         while len(self._cache) > CACHED_PROMPTS:
@@ -97,7 +112,7 @@ class TextEncoder:
             prompts,
             do_classifier_free_guidance=False,
             max_sequence_length=longest if padded else self.max_tokens,
-            device=encoder.device,
+            device=self.device or encoder.device,
             dtype=encoder.dtype,
         )
         video_BLD, audio_BLD, out_mask_BL = connectors(states.to(connectors.dtype), mask_BL)

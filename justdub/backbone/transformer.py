@@ -14,7 +14,7 @@ import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from torch import Tensor
 
-from justdub.backbone.attention import JointAttention, Pass, ReferenceCache, checkpoint_block
+from justdub.backbone.attention import CachePlace, JointAttention, Pass, ReferenceCache, checkpoint_block
 from justdub.backbone.text import TextContext
 from justdub.sequence import Geometry, Sequence
 
@@ -94,9 +94,13 @@ class JointTransformer:
         with self.attention.running(current, cache):
             return self._forward(sequence, text)
 
-    def prefill(self, reference: Sequence, text: TextContext) -> ReferenceCache:
-        """Run the reference tokens alone (`SequencePlan.reference_only`) and keep their keys and values."""
-        with self.attention.running(Pass(reference.layout, reference.rules, "prefill")):
+    def prefill(self, reference: Sequence, text: TextContext, *, keep: CachePlace = "device") -> ReferenceCache:
+        """Run the reference tokens alone (`SequencePlan.reference_only`) and keep their keys and values.
+
+        Args:
+            keep: where and how (`ReferenceCache`).
+        """
+        with self.attention.running(Pass(reference.layout, reference.rules, "prefill"), keep=keep):
             self._forward(reference, text)
             return self.attention.collect()
 

@@ -95,6 +95,20 @@ class Manifest:
             **cost,
         }
 
+    def record_refinement(
+        self, parts: dict[str, Any], plan: Any, variant: Any, keep_adapter: bool, cost: dict[str, int]
+    ) -> None:
+        """The second stage: what it ran with and what it cost."""
+        self.content["refinement"] = {
+            **parts,
+            "upsampler_sha256": _path_digest(Path(parts["upsampler"])),
+            "tokens": asdict(plan.layout),
+            "sigmas": list(variant.sigmas),
+            "audio_reference": variant.audio_reference,
+            "adapters_kept": keep_adapter,
+            **cost,
+        }
+
     def record_output(self, path: Path, report: Any) -> None:
         self.content["output"] = {
             "path": str(path),
@@ -132,6 +146,12 @@ class Manifest:
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _path_digest(path: Path) -> str:
+    """Of a file, or of the one weight file of a folder."""
+    weights = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    return file_digest(weights[0]) if len(weights) == 1 else ""
 
 
 def _digest(file: Any) -> str:

@@ -9,7 +9,8 @@ Letters: B batch, C channels, F/H/W frames/height/width, S samples, T audio late
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,90 +21,25 @@ import torch
 from torch import Tensor
 
 from justdub import flow
-from justdub.backbone import checkpoint
+from justdub.backbone import checkpoint, memory
+from justdub.backbone.residency import Residency
+from justdub.dubbing.clip import Dub, Generated, Progress, Source, fit
 from justdub.dubbing.guidance import Guidance
 from justdub.dubbing.manifest import Manifest
 from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, choose_prompt
+from justdub.dubbing.refine import FACTOR, Refiner, refine
 from justdub.dubbing.sampler import Latents, SamplingReport, sample
 from justdub.dubbing.settings import DubSettings, check_length
-from justdub.dubbing.size import check_size, working_size
+from justdub.dubbing.size import check_size
+from justdub.dubbing.source import note_foreign, read_source
+from justdub.dubbing.upsampler import LatentUpsampler
 from justdub.errors import UsageError
-from justdub.lora.files import AdapterFile
+from justdub.lora.files import AdapterFile, read
+from justdub.lora.library import find as find_adapter
 from justdub.lora.rack import AdapterRack, LoadedAdapter
 from justdub.lora.reference import Strength
-from justdub.media import ClipInfo, FrameReader, check_output, probe, read_audio, write_clip
+from justdub.media import ClipInfo, check_output, probe
 from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
-
-# Called with (stage, done, in all); stages in order: read, encode, denoise, decode, write.
-Progress = Callable[[str, int, int], None]
-
-
-FOREIGN_DB = 2.5  # so far below its usual round trip a codec works outside of what it knows
-
-
-@dataclass(frozen=True)
-class Source:
-    """A clip at working size, padded to the model's grid.
-
-    Attributes:
-        frames_FHW3: uint8, 8k + 1 frames, the last ones repeating the clip's last frame.
-        audio_CS: float32 at the audio codec's rate, as long as the padded frames, silence at the end.
-    """
-
-    info: ClipInfo
-    size: tuple[int, int]
-    frames_FHW3: np.ndarray
-    audio_CS: np.ndarray
-
-
-@dataclass(frozen=True)
-class Dub:
-    """A dubbed clip, decoded, cut to the source's exact length.
-
-    Attributes:
-        frames_FHW3: uint8 RGB at working size.
-        audio_CS: float32.
-        audio_rate: Hz.
-    """
-
-    frames_FHW3: np.ndarray
-    audio_CS: np.ndarray
-    audio_rate: int
-    source: Source
-    prompt: Prompt
-    manifest: Manifest
-
-    def save(self, path: str | Path, *, progress: Progress | None = None) -> Manifest:
-        """Write the clip at the source's size and rate, with its other streams, and the manifest ``PATH.json``."""
-        path, info = Path(path), self.source.info
-        check_output(path, inputs=[info.path])
-        with self.manifest.timed("write"):
-            report = write_clip(
-                path,
-                _in_windows(self.frames_FHW3, progress),
-                frame_rate=info.video.frame_rate,
-                size=(info.video.width, info.video.height),
-                sample_aspect=info.video.sample_aspect,
-                audio_CS=self.audio_CS,
-                audio_rate=self.audio_rate,
-                frames_total=len(self.frames_FHW3),
-                source=info,
-                language=self.prompt.language,
-                # Of x264: on talking heads as small as "medium" at this quality, and 2.5 to 4 times as fast.
-                preset="veryfast",
-            )
-        self.manifest.record_output(path, report)
-        self.manifest.write(Path(f"{path}.json"))
-        return self.manifest
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A clip made from a prompt alone: frames_FHW3 uint8, audio_CS float32 at audio_rate Hz."""
-
-    frames_FHW3: np.ndarray
-    audio_CS: np.ndarray
-    audio_rate: int
 
 
 @dataclass(frozen=True)
@@ -121,20 +57,42 @@ class DubPipeline:
 
     Args:
         rules: how sequences are built, whatever the adapters say (an adapter in training has no file to say it).
+        use: how memory is used, for a backbone that was loaded on the CPU; None: it stays where it is.
+        device: where it works then.
     """
 
-    def __init__(self, backbone: checkpoint.Backbone, *, rules: SequenceRules | None = None) -> None:
+    def __init__(
+        self,
+        backbone: checkpoint.Backbone,
+        *,
+        rules: SequenceRules | None = None,
+        use: memory.Use | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         self.backbone = backbone
         self.rack = AdapterRack(backbone)
+        self.refiner: Refiner | None = None
+        self.residency = Residency(backbone, use, device or backbone.transformer.device)
         self._fixed_rules = rules
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = checkpoint.BUNDLED, *, device: str = "auto", dtype: str = "auto"
+        cls,
+        name: str | Path = checkpoint.BUNDLED,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        use: memory.Use | None = None,
     ) -> DubPipeline:
-        """Load a backbone: `mini`, or a folder in diffusers layout."""
+        """Load a backbone: `mini`, or a folder in diffusers layout.
+
+        Args:
+            use: how memory is used (`memory.choose`); None: everything on the device at once.
+        """
         where = checkpoint.choose_device(device)
-        return cls(checkpoint.load(name, device=where, dtype=checkpoint.choose_dtype(dtype, where)))
+        home = where if use is None else torch.device("cpu")
+        backbone = checkpoint.load(name, device=home, dtype=checkpoint.choose_dtype(dtype, where))
+        return cls(backbone, use=use, device=where)
 
     @property
     def _transformer(self) -> Any:
@@ -165,7 +123,32 @@ class DubPipeline:
 
     def unload_adapters(self) -> None:
         """Take all adapters off; the backbone is what it was."""
+        if self.refiner is not None:
+            self.refiner.unload()
         self.rack.unload()
+
+    def load_refiner(
+        self,
+        upsampler: str | Path | LatentUpsampler,
+        adapter: str | Path | AdapterFile | None = None,
+        strength: float | Strength = 1.0,
+        *,
+        any_base: bool = False,
+    ) -> None:
+        """Get ready for dubs in two stages (`two_stage=` of the settings).
+
+        Args:
+            upsampler: the latent x2 upsampler, a file or a folder.
+            adapter: the distilled LoRA of the second stage; None when the backbone is distilled itself.
+        """
+        if not isinstance(upsampler, LatentUpsampler):
+            upsampler = LatentUpsampler.load(upsampler, dtype=self.backbone.pipeline.vae.dtype)
+        if adapter is not None and not isinstance(adapter, AdapterFile):
+            adapter = read(find_adapter(adapter))
+        if self.refiner is not None:
+            self.refiner.unload()
+        self.refiner = Refiner(self.backbone, upsampler, adapter, strength, any_base=any_base)
+        self.refiner.rest(self.adapters)
 
     @property
     def rules(self) -> SequenceRules:
@@ -205,19 +188,26 @@ class DubPipeline:
         if output is not None:
             check_output(Path(output), inputs=[info.path])
         report = progress or (lambda stage, done, total: None)
+        two_stage = settings.two_stage is not None
+        if two_stage and self.refiner is None:
+            raise UsageError("two_stage without an upsampler", remedy="load_refiner(...), or --upsampler PATH")
         rules = self._rules(settings)
         manifest = Manifest.start(self.backbone, self.adapters, info, prompt, settings, rules)
-        for loaded in self.adapters.values():
-            if loaded.notice:
-                manifest.adjust(loaded.notice)
+        for one in (*self.adapters.values(), *([self.refiner] if two_stage else [])):
+            if one.notice:
+                manifest.adjust(one.notice)
 
-        with manifest.timed("read"):
-            source = self._read(info, settings, rules, manifest, report)
-        with manifest.timed("encode"):
-            plan = self._encode(source, rules, manifest, report)
-        with manifest.timed("denoise"):
+        with self._stage(manifest, "read"):
+            source = read_source(self.backbone, info, settings, rules, manifest, report)
+        with self._stage(manifest, "encode"):
+            self._read_prompts(prompt.text, settings)
+            plan = self._encode(source, rules, manifest, report, shrink=FACTOR if two_stage else 1)
+        with self._stage(manifest, "denoise"):
             latents = self._denoise(plan, prompt, settings, manifest, report)
-        with manifest.timed("decode"):
+        if two_stage:
+            with self._stage(manifest, "refine"):
+                latents = refine(self, latents, source, prompt.text, rules, settings, manifest)
+        with self._stage(manifest, "decode"):
             frames, audio = self._decode(latents, source, report)
         dub = Dub(frames, audio, self.backbone.audio_codec.output_rate, source, prompt, manifest)
         if output is not None:
@@ -254,9 +244,9 @@ class DubPipeline:
                 geometry.latent_frames(frames),
                 height // video.spatial_ratio,
                 width // video.spatial_ratio,
-                device=backbone.transformer.device,
+                device=self.residency.device,
             ),
-            audio_target_BCTM=audio.encode(np.zeros((audio.channels, length), np.float32)),  # of its shape
+            audio_target_BCTM=self.encode_audio(np.zeros((audio.channels, length), np.float32)),  # of its shape
             video_reference_BCFHW=None,
             audio_reference_BCTM=None,
             frame_rate=frame_rate,
@@ -264,9 +254,24 @@ class DubPipeline:
             rules=self._rules(replace(settings, keep_first_frame=False)),
         )
         latents, _ = self._sample(plan, prompt, settings, report)
-        picture = video.decode(latents.video_BCFHW)[:frames].numpy()
-        sound = audio.decode(latents.audio_BCTM).numpy()
-        return Generated(picture, _fit(sound, frames / frame_rate, audio.output_rate), audio.output_rate)
+        with self.residency.using("video"):
+            picture = video.decode(latents.video_BCFHW)[:frames].numpy()
+        with self.residency.using("audio"):
+            sound = audio.decode(latents.audio_BCTM).numpy()
+        return Generated(picture, fit(sound, frames / frame_rate, audio.output_rate), audio.output_rate)
+
+    def denoise(
+        self, plan: SequencePlan, prompt: str, settings: DubSettings, progress: Progress | None = None
+    ) -> Latents:
+        """The target latents of any plan from noise: what `__call__` and `generate` do with theirs."""
+        return self._sample(plan, prompt, settings, progress or (lambda stage, done, total: None))[0]
+
+    @staticmethod
+    @contextmanager
+    def _stage(manifest: Manifest, name: str) -> Iterator[None]:
+        """Time a stage; in it, too little memory becomes one line that names what to change."""
+        with manifest.timed(name), memory.guard(name):
+            yield
 
     def _rules(self, settings: DubSettings) -> SequenceRules:
         rules = self.rules
@@ -276,81 +281,41 @@ class DubPipeline:
             rules = replace(rules, keep_first_frame=settings.keep_first_frame)
         return rules
 
-    def _read(
-        self, info: ClipInfo, settings: DubSettings, rules: SequenceRules, manifest: Manifest, report: Progress
-    ) -> Source:
-        multiple = self.backbone.transformer.geometry.pixels_per_token * rules.reference_downscale
-        if settings.size is not None:
-            check_size(settings.size, multiple)
-            size = settings.size
-        else:
-            width, height = self.backbone.card.size
-            size = working_size(info.display_aspect, width * height, multiple)
-        if size != (info.video.width, info.video.height):
-            manifest.adjust(
-                f"worked on at {size[0]}x{size[1]} and scaled back to {info.video.width}x{info.video.height}"
-            )
-        padded = self.backbone.transformer.geometry.padded_frames(info.video.frames)
-        if padded != info.video.frames:
-            manifest.adjust(f"padded from {info.video.frames} to {padded} frames for the model, cut back after it")
-        reader = FrameReader(info, size=size)
-        frames = np.empty((padded, size[1], size[0], 3), dtype=np.uint8)
-        filled = 0
-        for chunk in reader:
-            frames[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
-            report("read", filled, info.video.frames)
-        frames[filled:] = frames[filled - 1]
-        audio = self._read_audio(info, Fraction(padded) / info.video.frame_rate)
-        if info.audio is None:
-            manifest.adjust("the clip has no sound: dubbed with a silent reference")
-        for note in (*info.notes, *reader.notes):
-            manifest.adjust(note)
-        return Source(info, size, frames, audio)
-
-    def _read_audio(self, info: ClipInfo, padded: Fraction) -> np.ndarray:
-        """The clip's sound up to its last frame, then silence up to `padded` seconds; all silence without sound."""
-        codec = self.backbone.audio_codec
-        audio_CS = np.zeros((codec.channels, round(padded * codec.sample_rate)), dtype=np.float32)
-        if info.audio is not None:
-            sound_CS = read_audio(info, rate=codec.sample_rate, channels=codec.channels)
-            audio_CS[:, : sound_CS.shape[1]] = sound_CS
-        return audio_CS
-
-    def _encode(self, source: Source, rules: SequenceRules, manifest: Manifest, report: Progress) -> SequencePlan:
+    def _encode(
+        self, source: Source, rules: SequenceRules, manifest: Manifest, report: Progress, shrink: int = 1
+    ) -> SequencePlan:
+        """The clip's sequence, of the source at 1/`shrink` of its size."""
         report("encode", 0, 2)
-        backbone, device = self.backbone, self.backbone.transformer.device
-        video_BCFHW = reference_BCFHW = backbone.video_codec.encode(source.frames_FHW3)
-        self._note_foreign(source, video_BCFHW, manifest)
-        if rules.reference_downscale > 1:
-            reference_BCFHW = backbone.video_codec.encode(source.frames_FHW3, rules.reference_downscale)
+        video_BCFHW, reference_BCFHW = self.encode_video(source, rules, shrink)
+        if shrink == 1:
+            with self.residency.using("video"):
+                note_foreign(self.backbone, source, video_BCFHW, manifest)
         report("encode", 1, 2)
-        audio_BCTM = backbone.audio_codec.encode(source.audio_CS)
+        audio_BCTM = self.encode_audio(source.audio_CS)
         report("encode", 2, 2)
         return plan_sequence(
             # The target has the source's shape; of its values only a kept first frame is ever used.
-            video_target_BCFHW=video_BCFHW.to(device),
-            audio_target_BCTM=audio_BCTM.to(device),
-            video_reference_BCFHW=reference_BCFHW.to(device),
-            audio_reference_BCTM=audio_BCTM.to(device),
+            video_target_BCFHW=video_BCFHW,
+            audio_target_BCTM=audio_BCTM,
+            video_reference_BCFHW=reference_BCFHW,
+            audio_reference_BCTM=audio_BCTM,
             frame_rate=source.info.video.frame_rate,
-            geometry=backbone.transformer.geometry,
+            geometry=self.backbone.transformer.geometry,
             rules=rules,
         )
 
-    def _note_foreign(self, source: Source, video_BCFHW: Tensor, manifest: Manifest) -> None:
-        """Tell the user when the codec cannot even repeat the clip's beginning."""
-        usual = self.backbone.card.round_trip_db
-        if not usual:
-            return
-        copy = self.backbone.video_codec.decode(video_BCFHW[:, :, :2]).numpy().astype(np.float32)
-        error = np.mean((copy - source.frames_FHW3[: len(copy)]) ** 2)
-        found = 10 * np.log10(255**2 / max(float(error), 1e-3))
-        if found < usual - FOREIGN_DB:
-            manifest.adjust(
-                f"the clip is far from what {self.backbone.card.name} was trained on (its codec keeps {found:.0f} dB "
-                f"of it, usually {usual:.0f}): do not expect much; --backbone takes a model that knows such footage"
-            )
+    def encode_video(self, source: Source, rules: SequenceRules, shrink: int = 1) -> tuple[Tensor, Tensor]:
+        """Latents of the source at 1/`shrink` of its size, and of the reference, smaller by the rules' factor."""
+        codec, device = self.backbone.video_codec, self.residency.device
+        with self.residency.using("video"):
+            video_BCFHW = reference_BCFHW = codec.encode(source.frames_FHW3, shrink).to(device)
+            if rules.reference_downscale > 1:
+                reference_BCFHW = codec.encode(source.frames_FHW3, shrink * rules.reference_downscale).to(device)
+        return video_BCFHW, reference_BCFHW
+
+    def encode_audio(self, audio_CS: np.ndarray) -> Tensor:
+        with self.residency.using("audio"):
+            return self.backbone.audio_codec.encode(audio_CS).to(self.residency.device)
 
     def _denoise(
         self, plan: SequencePlan, prompt: Prompt, settings: DubSettings, manifest: Manifest, report: Progress
@@ -359,13 +324,25 @@ class DubPipeline:
         manifest.record_sampling(plan, run.guidance, run.sigmas, run.negative, asdict(run.cost))
         return latents
 
-    def _sample(self, plan: SequencePlan, prompt: str, settings: DubSettings, report: Progress) -> tuple[Latents, _Run]:
-        card = self.backbone.card
-        steps = settings.steps or card.steps
-        sigmas = flow.schedule(steps, tokens=card.schedule_tokens)
-        if settings.schedule == "distilled":
-            sigmas = flow.DISTILLED_STAGE_1
-        guidance = Guidance(
+    def _read_prompts(self, prompt: str, settings: DubSettings) -> None:
+        """Read the prompts of a dub while the text encoder is there; `_sample` finds them read."""
+        text = self.backbone.text
+        wanted = (prompt, self._negative(settings))
+        if not all(text.knows(one) for one in wanted):
+            with self.residency.using("text"):
+                for one in wanted:
+                    text.encode(one)
+
+    def _negative(self, settings: DubSettings) -> str:
+        return self.backbone.card.negative_prompt if settings.negative_prompt is None else settings.negative_prompt
+
+    def _guidance(self, settings: DubSettings) -> Guidance:
+        card, layers = self.backbone.card, len(self._transformer.transformer_blocks)
+        if settings.stg and not all(0 <= block < layers for block in card.stg_blocks):
+            raise UsageError(
+                f"--stg with blocks {card.stg_blocks}", expected=f"blocks of 0 to {layers - 1} in the card"
+            )
+        return Guidance(
             text=card.guidance if settings.guidance is None else settings.guidance,
             audio_text=card.audio_guidance if settings.audio_guidance is None else settings.audio_guidance,
             reference=settings.reference_guidance,
@@ -377,46 +354,38 @@ class DubPipeline:
             stg_blocks=card.stg_blocks,
             rescale=settings.rescale,
         )
-        layers = len(self._transformer.transformer_blocks)
-        if settings.stg and not all(0 <= block < layers for block in card.stg_blocks):
-            raise UsageError(
-                f"--stg with blocks {card.stg_blocks}", expected=f"blocks of 0 to {layers - 1} in the card"
+
+    def _sample(self, plan: SequencePlan, prompt: str, settings: DubSettings, report: Progress) -> tuple[Latents, _Run]:
+        card = self.backbone.card
+        sigmas = flow.schedule(settings.steps or card.steps, tokens=card.schedule_tokens)
+        if settings.schedule == "distilled":
+            sigmas = flow.DISTILLED_STAGE_1
+        guidance = self._guidance(settings)
+        self._read_prompts(prompt, settings)
+        with self.residency.using("transformer"):
+            latents, cost = sample(
+                self.backbone.transformer,
+                plan,
+                text=self.backbone.text.encode(prompt),
+                negative_text=self.backbone.text.encode(self._negative(settings)),
+                table=guidance.table(),
+                sigmas=sigmas,
+                seed=settings.seed,
+                stg_blocks=card.stg_blocks,
+                rescale_share=settings.rescale,
+                use_cache=settings.cache,
+                keep_cache=settings.cache_place,
+                on_step=lambda done, total: report("denoise", done, total),
             )
-        negative = card.negative_prompt if settings.negative_prompt is None else settings.negative_prompt
-        latents, cost = sample(
-            self.backbone.transformer,
-            plan,
-            text=self.backbone.text.encode(prompt),
-            negative_text=self.backbone.text.encode(negative),
-            table=guidance.table(),
-            sigmas=sigmas,
-            seed=settings.seed,
-            stg_blocks=card.stg_blocks,
-            rescale_share=settings.rescale,
-            use_cache=settings.cache,
-            on_step=lambda done, total: report("denoise", done, total),
-        )
-        return latents, _Run(guidance, sigmas, negative, cost)
+        return latents, _Run(guidance, sigmas, self._negative(settings), cost)
 
     def _decode(self, latents: Latents, source: Source, report: Progress) -> tuple[np.ndarray, np.ndarray]:
         report("decode", 0, 2)
         info, codec = source.info, self.backbone.audio_codec
-        frames = self.backbone.video_codec.decode(latents.video_BCFHW)[: info.video.frames].numpy()
+        with self.residency.using("video"):
+            frames = self.backbone.video_codec.decode(latents.video_BCFHW)[: info.video.frames].numpy()
         report("decode", 1, 2)
-        audio = codec.decode(latents.audio_BCTM).numpy()
+        with self.residency.using("audio"):
+            audio = codec.decode(latents.audio_BCTM).numpy()
         report("decode", 2, 2)
-        return frames, _fit(audio, info.duration, codec.output_rate)
-
-
-def _fit(audio_CS: np.ndarray, seconds: Fraction | float, rate: int) -> np.ndarray:
-    """Exactly so many seconds: cut, or filled up with silence (audio latents end up to 30 ms before the last frame)."""
-    samples = round(seconds * rate)
-    return np.pad(audio_CS[:, :samples], ((0, 0), (0, max(0, samples - audio_CS.shape[1]))))
-
-
-def _in_windows(frames_FHW3: np.ndarray, progress: Progress | None, window: int = 32) -> Any:
-    for start in range(0, len(frames_FHW3), window):
-        chunk = frames_FHW3[start : start + window]
-        yield chunk
-        if progress:
-            progress("write", start + len(chunk), len(frames_FHW3))
+        return frames, fit(audio, info.duration, codec.output_rate)

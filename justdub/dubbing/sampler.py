@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from justdub import flow
-from justdub.backbone.attention import ReferenceCache
+from justdub.backbone.attention import CachePlace, ReferenceCache
 from justdub.backbone.text import TextContext
 from justdub.backbone.transformer import JointTransformer, Velocity
 from justdub.dubbing.guidance import ATTENTION, CROSS_MODAL, EVERYTHING, REFERENCE, TEXT, Row, rescale
 from justdub.errors import JustDubError
-from justdub.sequence import SequencePlan
+from justdub.sequence import SequencePlan, patchify_audio, patchify_video
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,11 @@ def sample(
     stg_blocks: Sequence[int] = (),
     rescale_share: float = 0.0,
     use_cache: bool = True,
+    keep_cache: CachePlace = "device",
+    start: Latents | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Latents, SamplingReport]:
-    """Denoise the target of `plan` from pure noise.
+    """Denoise the target of `plan` from pure noise, or from `start` with noise of the first sigma.
 
     Args:
         plan: the clip's sequence, with its reference.
@@ -65,6 +67,8 @@ def sample(
         sigmas: falling noise levels that end in 0 (`flow.schedule`, `flow.DISTILLED_STAGE_1`).
         seed: of the noise; drawn on the CPU, so a seed means the same on every device.
         use_cache: keep the reference's keys and values where that is exact (isolated references).
+        keep_cache: where and how they are kept (`attention.ReferenceCache`).
+        start: latents that are refined; the first sigma says how much of them is kept.
         on_step: called with (steps done, steps in all).
 
     Raises:
@@ -75,7 +79,13 @@ def sample(
     video_BNC, audio_BNC = (
         torch.randn(stream.clean_BNC.shape, generator=generator).to(device) for stream in (plan.video, plan.audio)
     )
-    runner = _PassRunner(transformer, plan, text, negative_text, frozenset(stg_blocks), use_cache)
+    if start is not None:
+        sigma_B = torch.full((video_BNC.shape[0],), sigmas[0], device=device)
+        video_x0_BNC = patchify_video(start.video_BCFHW.to(device), plan.patch)
+        audio_x0_BNC = patchify_audio(start.audio_BCTM.to(device))
+        video_BNC = flow.mix(video_x0_BNC, video_BNC, plan.video.target_sigmas(sigma_B))
+        audio_BNC = flow.mix(audio_x0_BNC, audio_BNC, plan.audio.target_sigmas(sigma_B))
+    runner = _PassRunner(transformer, plan, text, negative_text, frozenset(stg_blocks), use_cache, keep_cache)
     steps = len(sigmas) - 1
     for step in range(steps):
         sigma, sigma_next = sigmas[step], sigmas[step + 1]
@@ -96,7 +106,8 @@ def sample(
             on_step(step + 1, steps)
     final = plan.at(video_BNC, audio_BNC, torch.zeros_like(sigma_B), torch.zeros_like(sigma_B))
     video_BNC = final.video.tokens_BNC[:, plan.layout.video.reference :]  # kept tokens at their clean values
-    latents = Latents(*plan.latents(video_BNC, audio_BNC))
+    audio_BNC = final.audio.tokens_BNC[:, plan.layout.audio.reference :]
+    latents = Latents(*plan.latents(plan.video.pin(video_BNC), plan.audio.pin(audio_BNC)))
     return latents, runner.report()
 
 
@@ -111,8 +122,11 @@ class _PassRunner:
         negative_text: TextContext,
         stg_blocks: frozenset[int],
         use_cache: bool,
+        keep_cache: CachePlace = "device",
     ) -> None:
-        self.transformer, self.plan, self.stg_blocks = transformer, plan, stg_blocks
+        self.transformer, self.plan, self.stg_blocks, self.keep_cache = transformer, plan, stg_blocks, keep_cache
+        # A stream of which everything is given has no noise: from LTX-2.3 on the other stream's modulation reads that.
+        self.audio_given = bool(plan.audio.kept_BN.all())
         self.bare = plan.without_reference()
         self.texts = {True: text, False: negative_text}
         isolated = plan.rules.reference == "isolated" and plan.has_reference
@@ -124,7 +138,8 @@ class _PassRunner:
         """Velocities of the target rows, float32."""
         cached = self.caching and REFERENCE in conditions
         plan = self.plan if REFERENCE in conditions and not cached else self.bare
-        sequence = plan.at(video_BNC, audio_BNC, sigma_B, sigma_B)
+        audio_sigma_B = torch.zeros_like(sigma_B) if self.audio_given else sigma_B
+        sequence = plan.at(video_BNC, audio_BNC, sigma_B, audio_sigma_B)
         with_text = TEXT in conditions
         output = self.transformer.velocity(
             sequence,
@@ -138,7 +153,9 @@ class _PassRunner:
 
     def _cache(self, with_text: bool) -> ReferenceCache:
         if with_text not in self.caches:
-            self.caches[with_text] = self.transformer.prefill(self.plan.reference_only(), self.texts[with_text])
+            self.caches[with_text] = self.transformer.prefill(
+                self.plan.reference_only(), self.texts[with_text], keep=self.keep_cache
+            )
         return self.caches[with_text]
 
     def report(self) -> SamplingReport:
@@ -160,6 +177,6 @@ def _guided_x0(
         audio_sum += row.audio * audio_x0
         if row.conditions == EVERYTHING:
             plain = Velocity(video_x0, audio_x0)
-    if plain is None or share == 0:
-        return Velocity(video_sum, audio_sum)
-    return Velocity(rescale(video_sum, plain.video_BNC, share), rescale(audio_sum, plain.audio_BNC, share))
+    if plain is not None and share > 0:
+        video_sum, audio_sum = rescale(video_sum, plain.video_BNC, share), rescale(audio_sum, plain.audio_BNC, share)
+    return Velocity(runner.plan.video.pin(video_sum), runner.plan.audio.pin(audio_sum))

@@ -29,6 +29,9 @@ class DubSettings:
         keep_first_frame: give the first frame as it is.
         reference: ``bidirectional`` or ``isolated``; overrides the adapter.
         cache: keep the keys and values of isolated references.
+        cache_place: where: ``device``, ``fp8`` (there, in eight bits) or ``host``.
+        two_stage: ``justdubit`` or ``lipdub``: work at half size, then refine at full size (`refine.VARIANTS`).
+        refine_keep_adapter: whether the adapters stay on in the second stage; None = as the variant has it.
     """
 
     seed: int = 0
@@ -45,6 +48,9 @@ class DubSettings:
     keep_first_frame: bool | None = None
     reference: str | None = None
     cache: bool = True
+    cache_place: str = "device"
+    two_stage: str | None = None
+    refine_keep_adapter: bool | None = None
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -55,6 +61,12 @@ class DubSettings:
             raise UsageError(
                 "--steps with the distilled schedule", expected="its 8 fixed steps", remedy="leave one out"
             )
+        if self.cache_place not in ("device", "fp8", "host"):
+            raise UsageError(f"cache {self.cache_place!r}", expected="device, fp8 or host")
+        if self.two_stage not in (None, "justdubit", "lipdub"):
+            raise UsageError(f"two_stage {self.two_stage!r}", expected="justdubit or lipdub")
+        if self.two_stage is None and self.refine_keep_adapter is not None:
+            raise UsageError("a setting of the second stage without one", remedy="--two-stage, or leave it out")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed {self.seed}", expected="0 to 2^63 - 1")
         for name in ("guidance", "audio_guidance", "reference_guidance", "modality_guidance", "stg"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 from justdub.errors import UsageError
 
@@ -29,6 +30,43 @@ def check_size(size: tuple[int, int], multiple: int) -> None:
             expected=f"sides divisible by {multiple}, up to {MAX_SIDE}",
             remedy=f"--size {nearest}",
         )
+
+
+def snap_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """The nearest size on a grid.
+
+    Raises:
+        UsageError: a side beyond what any grid allows.
+    """
+    width, height = (min(max(round(side / multiple), 1) * multiple, MAX_SIDE) for side in size)
+    if any(side < 1 or side > MAX_SIDE for side in size):
+        raise UsageError(f"size {size[0]}x{size[1]}", expected=f"sides from 1 to {MAX_SIDE}")
+    return width, height
+
+
+def clip_size(
+    info: Any, settings: Any, rules: Any, card: Any, geometry: Any
+) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """The size that a clip is dubbed at.
+
+    Of two stages, the size of the second: what was asked for, or twice the sides that the backbone was trained at.
+
+    Returns:
+        (width, height), and what was asked for when that lay off the grid of two stages.
+
+    Raises:
+        UsageError: a size off the grid, of one stage.
+    """
+    factor = 1 if settings.two_stage is None else 2
+    multiple = geometry.pixels_per_token * rules.reference_downscale * factor
+    if settings.size is None:
+        width, height = card.size
+        return working_size(info.display_aspect, width * height * factor**2, multiple), None
+    if factor == 1:
+        check_size(settings.size, multiple)
+        return settings.size, None
+    size = snap_size(settings.size, multiple)
+    return size, None if size == settings.size else settings.size
 
 
 def working_size(aspect: Fraction, area: int, multiple: int) -> tuple[int, int]:
