@@ -282,6 +282,7 @@ class JointAttention:
 
     def __init__(self, transformer: LTX2VideoTransformer3DModel) -> None:
         self._pass: Pass | None = None
+        self.cache: ReferenceCache | None = None  # that the running pass reads
         self.self_attention: list[list[SelfAttention]] = []  # per block: video, audio
         for block in transformer.transformer_blocks:
             layers = []
@@ -297,6 +298,10 @@ class JointAttention:
         if self._pass is None:
             raise RuntimeError("the transformer runs through JointTransformer, which sets the pass")
         return self._pass
+
+    def is_in(self, one: Pass) -> bool:
+        """Whether this very pass is running."""
+        return self._pass is one
 
     @contextmanager
     def running(self, new: Pass, cache: ReferenceCache | None = None, keep: CachePlace = "device") -> Iterator[None]:
@@ -314,7 +319,7 @@ class JointAttention:
         return ReferenceCache([(p.keys, p.values) for layers in self.self_attention for p in layers])
 
     def _set(self, new: Pass | None, cache: ReferenceCache | None, keep: CachePlace = "device") -> None:
-        self._pass = new
+        self._pass, self.cache = new, cache
         pairs = iter(cache.keys_values) if cache is not None else None
         for index, layers in enumerate(self.self_attention):
             for processor in layers:
@@ -325,10 +330,12 @@ class JointAttention:
 
 def checkpoint_block(joint: JointAttention, block: torch.nn.Module, *args: object) -> object:
     """Gradient checkpointing of one block that runs it again in the pass of its first run, whatever came since."""
-    snapshot = joint.current
+    snapshot, cache = joint.current, joint.cache
 
     def run(*inputs: object) -> object:
-        with joint.running(snapshot):
+        if joint.is_in(snapshot):  # the first run; what a prefill keeps must outlast the block
+            return block(*inputs)
+        with joint.running(snapshot, cache):
             return block(*inputs)
 
     return torch.utils.checkpoint.checkpoint(run, *args, use_reentrant=False)
