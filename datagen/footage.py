@@ -1,7 +1,7 @@
 """Pairs from a user's own talking clips: what stands for stages 1 to 3 when there is footage.
 
-A table names each clip with its line, and the same line in another language; the clip itself becomes the target, and its
-reference is inpainted in that other language. This is how an adapter for a new domain is made.
+A table names each clip with its line, and the same line in another language; the clip itself becomes the target, and
+its reference is inpainted in that other language. This is how an adapter for a new domain is made.
 
     file,language,text,to,translation,speaker
     talk.mp4,en,"Good morning.",fr,"Bonjour.",The woman

@@ -1,8 +1,8 @@
 """Stage 5: each half said again in the other half's language.
 
 Lips and speech of one half are generated anew, everything else of the clip is given: the other half is the context from
-which voice and face are taken. The original half becomes a pair's **target**, the inpainted one its **reference**, so what
-is learnt from is never itself inpainted (JUST-DUB-IT, section "Data").
+which voice and face are taken. The original half becomes a pair's **target**, the inpainted one its **reference**, so
+what is learnt from is never itself inpainted (JUST-DUB-IT, section "Data").
 
 Legend: F frames, f/h/w video latents' grid, T audio latents.
 """
@@ -57,7 +57,8 @@ def within(cells_fhw: Tensor, span: Span, geometry: Geometry) -> Tensor:
 
 def speech(found: list[Span], place: int, seconds: float, margin: float) -> tuple[float, float]:
     """From when to when a half's sound is generated: its speech and `margin` seconds around it, never beyond the middle
-    of the pause that parts it from another half. Speech in another language may be longer, so the half's rest counts."""
+    of the pause that parts it from another half. Speech in another language may be longer, so the half's rest counts.
+    """
     start, end = found[place].speech
     before = (found[place - 1].speech[1] + start) / 2 if place else 0.0
     after = (end + found[place + 1].speech[0]) / 2 if place + 1 < len(found) else seconds

@@ -44,8 +44,9 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """The clips that switch. by: the backbone, or the drawn world (true clips, for trying the other stages). size: width
-    and height, none for the backbone's own."""
+    """The clips that switch. by: the backbone, or the drawn world (true clips, for trying the other stages). size:
+    width and height, none for the backbone's own.
+    """
 
     frames: int = 241
     frame_rate: int = 25
@@ -110,7 +111,9 @@ class InpaintSettings:
 
 @dataclass(frozen=True)
 class LipsSettings:
-    """Lip augmentation. share: of the pairs whose reference gets over-articulated lips. manner: how the prompt says so."""
+    """Lip augmentation. share: of the pairs whose reference gets over-articulated lips. manner: how the prompt says
+    so.
+    """
 
     share: float = 0.5
     manner: str = "over-articulating every syllable with a wide open mouth"
@@ -122,8 +125,9 @@ class LipsSettings:
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """What a pair must reach. judge: "world" (the drawn world's judges), "metrics" (`justdub eval`'s, with `weights`) or
-    "none". limits: measure -> [least, most]; see `datagen.judging` for the measures."""
+    """What a pair must reach. judge: "world" (the drawn world's judges), "metrics" (`justdub eval`'s, with `weights`)
+    or "none". limits: measure -> [least, most]; see `datagen.judging` for the measures.
+    """
 
     judge: Literal["world", "metrics", "none"] = "none"
     weights: dict[str, str] = field(default_factory=dict)

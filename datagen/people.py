@@ -9,16 +9,19 @@ _WHO = (
     "girl of fifteen", "boy of fifteen", "bearded man", "woman with glasses", "man with glasses",
 )  # fmt: skip
 _LOOKS = (
-    "with short dark hair", "with long dark hair", "with red hair", "with grey hair", "with curly hair", "with a shaved head",
+    "with short dark hair", "with long dark hair", "with red hair", "with grey hair", "with curly hair",
+    "with a shaved head",
     "with blond hair", "wearing a headscarf", "with braids", "with hair tied back",
 )  # fmt: skip
 _WEARS = (
-    "in a white shirt", "in a dark suit", "in a woollen sweater", "in a denim jacket", "in a summer dress", "in work clothes",
+    "in a white shirt", "in a dark suit", "in a woollen sweater", "in a denim jacket", "in a summer dress",
+    "in work clothes",
     "in a raincoat", "in a doctor's coat", "in a sports jersey",
 )  # fmt: skip
 _WHERE = (
     "in a kitchen", "in a quiet office", "in a library", "on a busy street", "in a park", "in a train", "in a workshop",
-    "on a stage", "in a classroom", "at a market", "by the sea", "in a parked car", "in a snowy garden", "in a recording studio",
+    "on a stage", "in a classroom", "at a market", "by the sea", "in a parked car", "in a snowy garden",
+    "in a recording studio",
 )  # fmt: skip
 _SHOT = (
     "Medium close-up, facing the camera.", "Close-up, head slightly turned.", "Medium shot, hand-held camera.",

@@ -76,7 +76,9 @@ def _by_latent(values_F: np.ndarray, ratio: int) -> np.ndarray:
 
 
 def explained(features_ND: np.ndarray, target_N: np.ndarray, group_N: np.ndarray) -> float:
-    """R squared of ridge regression over held-out groups, with the best of a few penalties; below 0: worse than the mean."""
+    """R squared of ridge regression over held-out groups, with the best of a few penalties; below 0: worse than the
+    mean.
+    """
     fold_N = group_N % _FOLDS
     best = -np.inf
     errors = dict.fromkeys(_PENALTIES, 0.0)

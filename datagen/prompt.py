@@ -1,6 +1,6 @@
 """The prompt of a clip in which a speaker goes on in another language.
 
-    The woman is speaking English, saying: "I am tired." Then the same person is speaking French, saying: "Où est le pain ?"
+    The woman is speaking English, saying: "Yes." Then the same person is speaking French, saying: "Où est le pain ?"
 
 The first sentence is the standard prompt (`justdub.dubbing.prompt`).
 """

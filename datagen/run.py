@@ -1,7 +1,8 @@
 """All stages, one after the other, over all clips: here, in several processes, or on a Ray cluster.
 
 What is there already is not made again, so the same command goes on after any interruption. A clip that cannot be used
-is noted with its reason and the run goes on; what concerns all clips (a model that cannot be read, a full disk) ends it.
+is noted with its reason and the run goes on; what concerns all clips (a model that cannot be read, a full disk) ends
+it.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ class Tools:
         """Of a generation. Data is made without a reference: a first frame to keep there is none."""
         size = tuple(self.job.generate.size) or None
         return DubSettings(
-            seed=seed, steps=sampling.steps, guidance=sampling.guidance, audio_guidance=sampling.audio_guidance, size=size,
+            seed=seed, steps=sampling.steps, guidance=sampling.guidance, audio_guidance=sampling.audio_guidance,
+            size=size,
             keep_first_frame=False,
         )  # fmt: skip
 

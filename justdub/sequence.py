@@ -352,7 +352,8 @@ class SequencePlan:
 
 @dataclass(frozen=True)
 class Known:
-    """The part of a target that is given, so that only the rest is generated (JUST-DUB-IT, "counterfactual inpainting").
+    """The part of a target that is given, so that only the rest is generated (JUST-DUB-IT, "counterfactual
+    inpainting").
 
     Attributes:
         video_BFHW: bool, latents that are given. audio_BT: bool, audio latents that are given.

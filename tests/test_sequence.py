@@ -179,3 +179,29 @@ def test_mismatched_parts_are_refused() -> None:
 def test_contradictory_rules_are_refused(rules: dict) -> None:
     with pytest.raises(UsageError):
         SequenceRules(**rules)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_known_latents_are_put_into_predictions_and_whole_tokens_kept_clean(clean: bool) -> None:
+    from justdub.sequence import Known
+
+    video, audio = torch.randn(1, 3, 2, 4, 4), torch.randn(1, 2, 5, 4)
+    known_video, known_audio = torch.zeros(1, 2, 4, 4, dtype=torch.bool), torch.zeros(1, 5, dtype=torch.bool)
+    known_video[0, 1, :2, :3], known_audio[0, 1:3] = True, True  # one whole token of 2 x 2, and half of its neighbour
+    plan = plan_sequence(
+        video_target_BCFHW=video, audio_target_BCTM=audio, video_reference_BCFHW=None, audio_reference_BCTM=None,
+        frame_rate=25, geometry=replace(GEOMETRY, patch=2), rules=SequenceRules(),
+        known=Known(known_video, known_audio, clean=clean),
+    )  # fmt: skip
+    assert plan.video.kept_BN.nonzero().tolist() == ([[0, 4]] if clean else [])
+    assert plan.audio.kept_BN[0].tolist() == [False, clean, clean, False, False]
+    pinned, sound = plan.latents(
+        plan.video.pin(torch.zeros_like(plan.video.clean_BNC)), plan.audio.pin(torch.zeros_like(plan.audio.clean_BNC))
+    )
+    assert torch.equal(pinned, video * known_video[:, None]) and torch.equal(
+        sound, audio * known_audio[:, None, :, None]
+    )
+    sequence = plan.at(
+        torch.zeros_like(plan.video.clean_BNC), torch.zeros_like(plan.audio.clean_BNC), *[torch.ones(1)] * 2
+    )
+    assert sequence.audio.timesteps_BN[0].tolist() == [1, 1 - clean, 1 - clean, 1, 1]
