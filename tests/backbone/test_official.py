@@ -9,12 +9,20 @@ import models
 import official_files
 import pytest
 import torch
+from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 from official_files import Written
 from safetensors import safe_open
 
 from justdub.backbone import checkpoint
 from justdub.backbone.official import OfficialFile, load_transformer
+from justdub.backbone.official.audio import audio_vae_arguments, vocoder_arguments
+from justdub.backbone.official.connectors import connector_arguments
+from justdub.backbone.official.file import empty
 from justdub.backbone.official.generation import detect
+from justdub.backbone.official.transformer import transformer_arguments
+from justdub.backbone.official.video_vae import video_vae_arguments
 from justdub.dubbing.pipeline import DubPipeline
 from justdub.errors import BadInputError, MissingError, UsageError
 from justdub.examples import __file__ as examples
@@ -101,6 +109,109 @@ def test_a_file_of_2_5_with_all_parts(tmp_path: Path) -> None:
     assert detect(OfficialFile.open(made.path)) == "2.5"
     with pytest.raises(BadInputError, match=r"gemma3; expected the Gemma 4 12B"):
         checkpoint.load(made.path, text_encoder=made.text_encoder)
+
+
+def runs(*layers: int) -> list:
+    return [["res_x", {"num_layers": count}] for count in layers]
+
+
+def between(blocks: list, *resampling: tuple) -> list:
+    """Resampling blocks between runs of residual ones."""
+    found = [block for pair in zip(blocks, map(list, resampling), strict=False) for block in pair]
+    return [*found, blocks[-1]]
+
+
+def at_real_size(generation: str) -> OfficialFile:
+    """The header of a published file, as far as its codecs go: no weights."""
+    two, one, new = {"multiplier": 2}, {"multiplier": 1}, generation == "2.3"
+    down = (("compress_space_res", two), ("compress_time_res", two), ("compress_all_res", two),
+            ("compress_all_res", one if new else two))  # fmt: skip
+    vae = {"_class_name": "CausalVideoAutoencoder", "latent_channels": 128, "patch_size": 4, "causal_decoder": False,
+           "encoder_base_channels": 128, "decoder_base_channels": 128}  # fmt: skip
+    if new:
+        up = (("compress_space", two), ("compress_time", two), ("compress_all", one), ("compress_all", two))
+        vae |= {"spatial_padding_mode": "zeros", "decoder_blocks": between(runs(4, 6, 4, 2, 2), *up)}
+        vae["encoder_blocks"] = between(runs(4, 6, 4, 2, 2), *down)
+    else:
+        vae["decoder_blocks"] = between(runs(5, 5, 5, 5), *[("compress_all", two | {"residual": True})] * 3)
+        vae["encoder_blocks"] = between(runs(4, 6, 6, 2, 2), *down)
+    kernels = {"resblock_kernel_sizes": [3, 7, 11], "resblock_dilation_sizes": [[1, 3, 5]] * 3}
+    first = {"upsample_initial_channel": 1536, "upsample_rates": [5, 2, 2, 2, 2, 2],
+             "upsample_kernel_sizes": [11, 4, 4, 4, 4, 4]} | kernels | official_files.PERIODIC  # fmt: skip
+    second = {"upsample_initial_channel": 512, "upsample_rates": [6, 5, 2, 2, 2],
+              "upsample_kernel_sizes": [12, 11, 4, 4, 4]} | kernels | official_files.PERIODIC  # fmt: skip
+    extension = {key: value for key, value in official_files.EXTENSION.items() if not key.startswith("upsample")}
+    plain = {"upsample_initial_channel": 1024, "upsample_rates": [6, 5, 2, 2, 2],
+             "upsample_kernel_sizes": [16, 15, 8, 4, 4], "resblock": "1"} | kernels  # fmt: skip
+    audio = {"ch": 128, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "z_channels": 8, "resolution": 256, "mel_bins": 64}
+    config = {
+        "vae": vae,
+        "audio_vae": {"model": {"params": {"ddconfig": audio, "sampling_rate": 16000}}},
+        "vocoder": {"vocoder": first, "bwe": second | extension} if new else plain,
+    }
+    prefixes = ("vocoder.vocoder.", "vocoder.bwe_generator.") if new else ("vocoder.",)
+    shapes = {f"{p}{key}.weight": (2, 128, 7) for p in prefixes for key in ("conv_pre", "conv_post")}
+    return OfficialFile(Path("real.safetensors"), config, f"{generation}.0", "", shapes)
+
+
+@pytest.mark.parametrize(
+    ("generation", "video", "sound", "spoken", "rate"),
+    [("2.0", 1_222, 53, 56, 24000), ("2.3", 726, 53, 129, 48000)],
+)
+def test_the_codecs_at_their_real_size(generation: str, video: int, sound: int, spoken: int, rate: int) -> None:
+    """The published configs describe modules with the published numbers of parameters, in millions."""
+    file = at_real_size(generation)
+
+    def millions(kind, arguments) -> float:
+        module = empty(kind, **arguments)
+        return round(sum(tensor.numel() for tensor in module.state_dict().values()) / 1e6)
+
+    arguments = vocoder_arguments(file)
+    assert millions(AutoencoderKLLTX2Video, video_vae_arguments(file)) == video
+    assert millions(AutoencoderKLLTX2Audio, audio_vae_arguments(file)) == sound
+    assert millions(LTX2Vocoder if generation == "2.0" else LTX2VocoderWithBWE, arguments) == spoken
+    assert arguments["output_sampling_rate"] == rate
+    ratios = [video_vae_arguments(file)[f"{kind}_compression_ratio"] for kind in ("temporal", "spatial")]
+    assert ratios == [8, 32]
+
+
+REAL_TRANSFORMER = official_files.TRANSFORMER_CONFIG | {
+    "num_attention_heads": 32, "attention_head_dim": 128, "in_channels": 128, "out_channels": 128, "num_layers": 48,
+    "cross_attention_dim": 4096, "caption_channels": 3840, "audio_num_attention_heads": 32,
+    "audio_attention_head_dim": 64, "audio_out_channels": 128, "audio_cross_attention_dim": 2048,
+    "connector_attention_head_dim": 128,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("generation", "millions", "connectors"),
+    [("2.0", 18_876, 1_431), ("2.3", 18_989, 3_172), ("2.5", 18_988, 3_172)],
+)
+def test_the_transformer_at_its_real_size(generation: str, millions: int, connectors: int) -> None:
+    """As above, for the transformer and the text connectors."""
+    prefix, old = official_files.TRANSFORMER, generation == "2.0"
+    config = official_files.TRANSFORMER_CONFIGS[generation] | REAL_TRANSFORMER
+    config["audio_connector_attention_head_dim"] = 128 if old else 64
+    shapes: dict[str, tuple[int, ...]] = {f"{prefix}audio_patchify_proj.weight": (2048, 128)}
+    projection = "text_embedding_projection."
+    if old:
+        shapes |= {f"{prefix}caption_projection.linear_1.weight": (4096, 3840)}
+        shapes |= {f"{projection}aggregate_embed.weight": (3840, 188_160)}
+    for stream, width in (("video", 3840 if old else 4096), ("audio", 3840 if old else 2048)):
+        shapes[f"{prefix}{stream}_embeddings_connector.learnable_registers"] = (128, width)
+        for block in range(2 if old else 8):
+            layer = f"{prefix}{stream}_embeddings_connector.transformer_1d_blocks.{block}.attn1"
+            shapes[f"{layer}.to_q.weight"] = (width, width)
+            shapes |= {} if old else {f"{layer}.to_gate_logits.weight": (32, width)}
+        if not old:
+            shapes[f"{projection}{stream}_aggregate_embed.weight"] = (width, 188_160)
+            shapes[f"{projection}{stream}_aggregate_embed.bias"] = (width,)
+    file = OfficialFile(Path("real.safetensors"), {"transformer": config}, "", "", shapes)
+    for kind, arguments, expected in (
+        (LTX2VideoTransformer3DModel, transformer_arguments(file), millions),
+        (LTX2TextConnectors, connector_arguments(file), connectors),
+    ):
+        assert round(sum(p.numel() for p in empty(kind, **arguments).parameters()) / 1e6) == expected
 
 
 def test_fingerprints_follow_the_file_and_the_text_encoder(old: Written, tmp_path: Path) -> None:
