@@ -25,6 +25,7 @@ from benchmarks.ltx2.scale import SCALES, Resolution
 from justdub.errors import JustDubError, UsageError
 
 PARTS = ("ceiling", "step", "train", "codec", "swap")  # in this order: utilisation needs the ceilings
+WAYS = ("masked", "sliced", "isolated", "cached", "prefill", "stock")
 PACKAGES = ("torch", "triton", "diffusers", "peft", "transformers")
 
 
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", type=_several(PARTS), default=PARTS, metavar="LIST", help=",".join(PARTS))
     parser.add_argument("--dtypes", type=_several(("bf16", "fp8")), default=("bf16", "fp8"), metavar="LIST")
     parser.add_argument("--modes", type=_several(("eager", "compiled")), default=("eager", "compiled"), metavar="LIST")
+    parser.add_argument(
+        "--ways", type=_several(WAYS), default=WAYS, metavar="LIST", help=f"of a step: {','.join(WAYS)}"
+    )
     parser.add_argument("--rank", type=int, help="of the adapters (128; tiny: 4)")
     parser.add_argument("--repeats", type=int, default=9, help="timed rounds, after two that warm up")
     parser.add_argument("--budget", type=float, default=3600, metavar="SECONDS", help="nothing new is begun after it")
@@ -85,9 +89,10 @@ def _run(options: argparse.Namespace) -> int:
 
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     rank = options.rank or scale.rank
+    deadline = begun + options.budget
     run = Run(
-        scale, resolution, train_resolution, rank, options.dtypes, options.modes, options.repeats, device,
-        begun + options.budget, options.compiler,
+        scale, resolution, train_resolution, rank, options.dtypes, options.modes, options.ways, options.repeats, device,
+        deadline, options.compiler,
     )  # fmt: skip
     found = Report(_about(options, run))
     with attention_backend(options.attention):

@@ -58,8 +58,8 @@ def shape(resolution: Resolution) -> Shape:
 def blueprint(config: dict[str, Any]) -> Iterator[Blueprint]:
     """Of a folder that holds no more than the configs that a step is counted from."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = {key: value for key, value in config.items() if not key.startswith("_")}
-        for part, said in {"transformer": kept, "audio_vae": {"mel_bins": 4 * MEL_BINS}}.items():
+        named = config | {"_class_name": "LTX2VideoTransformer3DModel"}
+        for part, said in {"transformer": named, "audio_vae": {"mel_bins": 4 * MEL_BINS}}.items():
             path = Path(folder) / part / "config.json"
             path.parent.mkdir()
             path.write_text(json.dumps(said), encoding="utf-8")

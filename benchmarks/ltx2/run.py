@@ -20,6 +20,7 @@ SPENT = "not started: the budget is spent"
 class Run:
     """Attributes:
     dtypes: of the transformer's weights, `bf16` or `fp8`. modes: `eager`, `compiled`.
+    ways: of a step (`step.WAYS`).
     deadline: of `time.monotonic`, after which nothing new is begun.
     compiler: backend of torch.compile.
     """
@@ -30,6 +31,7 @@ class Run:
     rank: int
     dtypes: tuple[str, ...]
     modes: tuple[str, ...]
+    ways: tuple[str, ...]
     repeats: int
     device: torch.device
     deadline: float

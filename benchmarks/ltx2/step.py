@@ -19,7 +19,17 @@ from justdub.sequence import Layout, SequenceRules, StreamLayout
 
 PART = "step"
 GRAPHS = 64  # a graph per way, and none of them dropped for another
+# What --ways calls them; the first is there always, since ratios are to it.
+WAYS = {
+    "masked": "masked",
+    "sliced": "sliced",
+    "isolated": "isolated",
+    "cached": "isolated + cached",
+    "prefill": "prefill, once a clip",
+    "stock": "stock, no reference",
+}
 AGREE = {"sliced": "masked", "isolated + cached": "isolated"}
+ESTIMATED = ("sliced", "isolated", "isolated + cached")
 
 
 def rows(run: Run) -> Iterator[Row]:
@@ -71,15 +81,16 @@ def _ways(run: Run, module: Any, dtype: str) -> list[Way]:
         return Way(name, call, work, place.install, 0 if mode == "cached" else cache.nbytes)
 
     ways = [
-        way("masked", "masked", layout, in_masked, lambda: masked.velocity(joint, text)),
-        way("sliced", "sliced", layout, in_mine, lambda: mine.velocity(joint, text)),
-        way("isolated", "isolated", layout, in_mine, lambda: mine.velocity(isolated, text)),
-        way("isolated + cached", "cached", layout, in_mine, lambda: mine.velocity(bare, text, cache=cache)),
-        way("prefill, once a clip", "prefill", layout, in_mine, lambda: mine.prefill(alone, text)),
-        way("stock, no reference", "masked", without, in_plain, lambda: plain.velocity(bare, text)),
+        way(WAYS["masked"], "masked", layout, in_masked, lambda: masked.velocity(joint, text)),
+        way(WAYS["sliced"], "sliced", layout, in_mine, lambda: mine.velocity(joint, text)),
+        way(WAYS["isolated"], "isolated", layout, in_mine, lambda: mine.velocity(isolated, text)),
+        way(WAYS["cached"], "cached", layout, in_mine, lambda: mine.velocity(bare, text, cache=cache)),
+        way(WAYS["prefill"], "prefill", layout, in_mine, lambda: mine.prefill(alone, text)),
+        way(WAYS["stock"], "masked", without, in_plain, lambda: plain.velocity(bare, text)),
     ]
-    foretold = estimate.StepEstimates(run, module)
-    return [*ways[:1], *(_foretold(foretold, way) for way in ways[1:4]), *ways[4:]]
+    estimates = estimate.StepEstimates(run, module)
+    chosen = [WAYS[name] for name in WAYS if name in run.ways or name == "masked"]
+    return [_foretold(estimates, one) if one.name in ESTIMATED else one for one in ways if one.name in chosen]
 
 
 def _foretold(estimates: estimate.StepEstimates, way: Way) -> Way:
@@ -95,6 +106,8 @@ def _compared(ways: list[Way]) -> list[Way]:
     """The same ways; those that must agree with another one say how far they are from it."""
     by_name = {way.name: way for way in ways}
     for name, other in AGREE.items():
+        if name not in by_name or other not in by_name:
+            continue
         way = by_name[name]
         by_name[name] = replace(way, note="; ".join(filter(None, (way.note, _difference(way, by_name[other])))))
     return list(by_name.values())

@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.ltx2 import asks, clip, clock, command, models, processors, report, train
+from benchmarks.ltx2 import asks, clip, clock, command, models, processors, report, step, train
 from benchmarks.ltx2.clock import Clock, Way
 from benchmarks.ltx2.report import Report, Row
 from benchmarks.ltx2.run import Run
@@ -20,7 +20,6 @@ from justdub.lora import inject
 from justdub.lora.config import LoraSettings
 from justdub.sequence import Layout, SequenceRules, StreamLayout
 
-WAYS = ("masked", "sliced", "isolated", "isolated + cached", "prefill, once a clip", "stock, no reference")
 TRAINED = ("stock diffusers + peft, masked", "sliced", "isolated")
 CODECS = (
     "video VAE encode",
@@ -81,6 +80,7 @@ def tiny_run(**changes) -> Run:
         "rank": scale.rank,
         "dtypes": ("bf16",),
         "modes": ("eager",),
+        "ways": command.WAYS,
         "repeats": 1,
         "device": torch.device("cpu"),
         "deadline": float("inf"),
@@ -117,7 +117,18 @@ def test_a_tiny_run_from_the_command_line_has_every_row(tmp_path, capsys):
     eager, compiled = tmp_path / "eager.json", tmp_path / "compiled.json"
     common = ["--scale", "tiny", "--repeats", "1", "--compiler", "eager"]
     assert command.main([*common, "--modes", "eager", "--out", str(eager)]) == 0
-    only = ["--parts", "step", "--modes", "compiled", "--dtypes", "bf16", "--out", str(compiled)]
+    only = [
+        "--parts",
+        "step",
+        "--modes",
+        "compiled",
+        "--dtypes",
+        "bf16",
+        "--ways",
+        "cached,isolated",
+        "--out",
+        str(compiled),
+    ]
     assert command.main([*common, *only]) == 0
     capsys.readouterr()
     assert command.main(["--table", str(eager), str(compiled)]) == 0
@@ -126,9 +137,9 @@ def test_a_tiny_run_from_the_command_line_has_every_row(tmp_path, capsys):
 
     expected = {("ceiling", name, "", "") for name in ("matmul bf16", "matmul fp32", "copy")}
     for dtype in ("bf16", "fp8"):
-        expected |= {("step", name, dtype, "eager") for name in WAYS}
+        expected |= {("step", name, dtype, "eager") for name in step.WAYS.values()}
         expected |= {("train", name, dtype, mode) for name in TRAINED for mode in train.MODES}
-    expected |= {("step", name, "bf16", "compiled") for name in WAYS}
+    expected |= {("step", name, "bf16", "compiled") for name in ("masked", "isolated", "isolated + cached")}
     expected |= {("codec", name, "bf16" if "video" in name else "fp32", "") for name in CODECS}
     expected |= {("swap", f"swap, file read {when}", "bf16", "") for when in ("before", "too")}
     expected.add(("swap", "read the file", "bf16", ""))
@@ -139,14 +150,14 @@ def test_a_tiny_run_from_the_command_line_has_every_row(tmp_path, capsys):
     # What is compared computes the same, compiled too (fp8 rounds the weights of both alike).
     notes = [row.note for row in found.rows if "off " in row.note]
     far = [float(word) for note in notes for word in note.split() if "e-" in word or "e+" in word]
-    assert len(far) == 12 and max(far) < 0.02
+    assert len(far) == 10 and max(far) < 0.02
     foretold = {(row.part, row.name) for row in found.rows if row.estimate_bytes}
     assert foretold == {(part, name) for part in ("step", "train") for name in ("sliced", "isolated")} | {
         ("step", "isolated + cached")
     }
     assert set(found.about) >= {"device", "versions", "commit", "date", "scale", "resolution", "settings"}
     assert all(name in printed for _, name, _, _ in expected)
-    assert sum(ask.value is not None for ask in asks.asks(found)) == 9  # all but those that need a GPU's peak
+    assert sum(ask.value is not None for ask in asks.asks(found)) == 8  # all but those that need a GPU's peak
 
 
 def test_a_way_that_fails_is_a_row_and_the_others_go_on():
@@ -165,6 +176,10 @@ def test_a_way_that_fails_is_a_row_and_the_others_go_on():
 
     found = list(tiny_run().guarded("step", "all ways", part))
     assert [(row.name, bool(row.failed)) for row in found] == [("first", False), ("all ways", True)]
+
+
+def test_the_command_line_knows_all_ways():
+    assert tuple(step.WAYS) == command.WAYS  # said twice, so that --help needs no torch
 
 
 def test_nothing_is_begun_when_the_budget_is_spent(tmp_path):
