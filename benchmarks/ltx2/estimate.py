@@ -58,9 +58,12 @@ def shape(resolution: Resolution) -> Shape:
 def blueprint(config: dict[str, Any]) -> Iterator[Blueprint]:
     """Of a folder that holds no more than the configs that a step is counted from."""
     with tempfile.TemporaryDirectory() as folder:
-        named = config | {"_class_name": "LTX2VideoTransformer3DModel"}
-        for part, said in {"transformer": named, "audio_vae": {"mel_bins": 4 * MEL_BINS}}.items():
+        said = {
+            "transformer": config | {"_class_name": "LTX2VideoTransformer3DModel"},
+            "audio_vae": {"_class_name": "AutoencoderKLLTX2Audio", "mel_bins": 4 * MEL_BINS},
+        }
+        for part, values in said.items():
             path = Path(folder) / part / "config.json"
             path.parent.mkdir()
-            path.write_text(json.dumps(said), encoding="utf-8")
+            path.write_text(json.dumps(values), encoding="utf-8")
         yield Blueprint(Path(folder), dtype=torch.bfloat16)
