@@ -10,6 +10,7 @@ Letters: B batch, C channels, F/H/W latent grid, T audio latents, M mel bins, L 
 from __future__ import annotations
 
 import json
+import math
 import re
 import weakref
 from collections.abc import Callable
@@ -17,17 +18,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from justdub.errors import BadInputError
+from justdub.errors import BadInputError, MissingError
 from justdub.sequence import Geometry, SequencePlan, SequenceRules, plan_sequence
 
-COUNTED_PARTS = ("transformer", "vae", "audio_vae", "vocoder", "connectors")  # classes of diffusers
+COUNTED_PARTS = ("transformer", "vae", "audio_vae", "vocoder", "connectors")
 
 
 class LivePeak(TorchDispatchMode):
@@ -98,52 +99,120 @@ class Shape:
         return f"{self.width}x{self.height}x{self.frames}"
 
 
-class Blueprint:
-    """The parts of a checkpoint folder on the meta device.
+class Configs(Protocol):
+    """Where a checkpoint's structure is read from."""
 
-    Args:
-        folder: in diffusers layout; its configs are enough.
-        text_folder: of the text encoder, when it lies elsewhere.
-        dtype: of transformer, text encoder and video VAE.
+    def build(self, part: str, **changes: Any) -> torch.nn.Module:
+        """One of `COUNTED_PARTS`; `changes` replace arguments."""
 
-    Raises:
-        BadInputError: a config is missing or is not of the LTX-2 classes.
-    """
+    def language_model(self) -> torch.nn.Module: ...
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype, text_folder: Path | None = None) -> None:
-        self.folder, self.dtype = folder, dtype
-        self.text_folder = text_folder or folder / "text_encoder"
 
-    def _config(self, part: str) -> dict[str, Any]:
+class FolderConfigs:
+    """Of a folder in diffusers layout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def build(self, part: str, **changes: Any) -> torch.nn.Module:
+        import diffusers
+        from diffusers.pipelines import ltx2
+
         path = self.folder / part / "config.json"
         if not path.is_file():
             raise BadInputError(f"{self.folder} has no {part}/config.json", expected="a folder in diffusers layout")
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8")) | changes
+        name = str(config.get("_class_name", ""))
+        kind = getattr(diffusers, name, None) or getattr(ltx2, name, None)
+        if kind is None or "LTX2" not in name:
+            raise BadInputError(f"{path} is of class {name!r}", expected="a class of LTX-2")
+        return kind.from_config(config)
 
-    def _module(self, part: str, **changes: Any) -> torch.nn.Module:
+    def language_model(self) -> torch.nn.Module:
+        return _language_model(self.folder / "text_encoder")
+
+
+class FileConfigs:
+    """Of an official single file, and the folder of its language model."""
+
+    def __init__(self, path: Path, text_encoder: Path | None) -> None:
+        from justdub.backbone.official import OfficialFile
+
+        self.file, self.text_encoder = OfficialFile.open(path), text_encoder
+
+    def build(self, part: str, **changes: Any) -> torch.nn.Module:
         from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
         from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
         from diffusers.pipelines import ltx2
+        from diffusers.pipelines.ltx2.vocoder import LTX2VocoderWithBWE
 
-        config = self._config(part) | changes
+        from justdub.backbone.official import audio, connectors, transformer, video_vae
+
         kinds = {
-            "transformer": LTX2VideoTransformer3DModel,
-            "vae": AutoencoderKLLTX2Video,
-            "audio_vae": AutoencoderKLLTX2Audio,
+            "transformer": (LTX2VideoTransformer3DModel, transformer.transformer_arguments),
+            "connectors": (ltx2.LTX2TextConnectors, connectors.connector_arguments),
+            "vae": (AutoencoderKLLTX2Video, video_vae.video_vae_arguments),
+            "audio_vae": (AutoencoderKLLTX2Audio, audio.audio_vae_arguments),
+            "vocoder": (ltx2.LTX2Vocoder, audio.vocoder_arguments),
         }
-        name = config.get("_class_name", "")
-        kind = kinds.get(part) or getattr(ltx2, name, None)
-        if kind is None:
-            raise BadInputError(f"{self.folder}/{part} is of class {name!r}", expected="a class of LTX-2")
+        kind, read = kinds[part]
+        arguments = read(self.file)
+        if part == "vocoder" and "bwe_in_channels" in arguments:
+            kind = LTX2VocoderWithBWE
+        return kind(**arguments | changes)
+
+    def language_model(self) -> torch.nn.Module:
+        folder = self.text_encoder
+        if folder is None:
+            raise MissingError(
+                f"{self.file.path} holds no text encoder", expected="a folder of its Gemma", remedy="--text-encoder DIR"
+            )
+        return _language_model(folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder)
+
+
+def _language_model(folder: Path) -> torch.nn.Module:
+    """Built from a config alone.
+
+    Raises:
+        MissingError: there is none.
+    """
+    import transformers
+
+    if not (folder / "config.json").is_file():
+        raise MissingError(f"text encoder {folder} has no config.json", expected="the folder of a language model")
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    kinds = config.architectures or ["Gemma3ForConditionalGeneration"]
+    return getattr(transformers, kinds[0])(config)
+
+
+class Blueprint:
+    """The parts of a checkpoint on the meta device.
+
+    Args:
+        path: a folder in diffusers layout (its configs are enough), or an official single file (its header is).
+        text_encoder: folder of the language model, for a single file.
+        dtype: of transformer, text encoder and video VAE.
+
+    Raises:
+        BadInputError, MissingError: a config is missing or is not of the LTX-2 classes.
+    """
+
+    def __init__(self, path: Path, *, dtype: torch.dtype, text_encoder: str | Path | None = None) -> None:
+        self.dtype = dtype
+        folder = None if text_encoder is None else Path(text_encoder).expanduser()
+        self.configs: Configs = FileConfigs(path, folder) if path.is_file() else FolderConfigs(path)
+
+    def _module(self, part: str, **changes: Any) -> torch.nn.Module:
         with torch.device("meta"):
-            module = kind.from_config(config)
+            module = self.configs.build(part, **changes)
         dtype = torch.float32 if part in ("audio_vae", "vocoder") else self.dtype
         # diffusers' own `to` warns about a list of modules that is empty here
         return torch.nn.Module.to(module, dtype).requires_grad_(False).eval()
 
     @cached_property
     def layers(self) -> int:
-        return int(self._config("transformer").get("num_layers", 48))
+        with torch.device("meta"):
+            return len(self.configs.build("transformer").transformer_blocks)
 
     @cached_property
     def block(self) -> Any:
@@ -163,8 +232,19 @@ class Blueprint:
     @property
     def mel_bins(self) -> int:
         """Latent ones."""
-        config = self._config("audio_vae")
-        return int(config["mel_bins"]) // self.block.module.config.audio_scale_factor
+        return int(self.audio_vae.config.mel_bins) // self.block.module.config.audio_scale_factor
+
+    @cached_property
+    def audio_vae(self) -> Any:
+        return self._module("audio_vae")
+
+    @cached_property
+    def connectors(self) -> Any:
+        return self._module("connectors")
+
+    @property
+    def cache_is_exact(self) -> bool:
+        return self.block.cache_is_exact
 
     # -- weights ------------------------------------------------------------------------------------------------------
 
@@ -173,8 +253,9 @@ class Blueprint:
         """Bytes of each part as it is loaded: transformer, text, video, audio."""
         block = sum(p.nbytes for p in self.block.module.transformer_blocks[0].parameters())
         rest = sum(p.nbytes for p in self.block.module.parameters()) - block
-        text = sum(p.nbytes for p in self._text_encoder().parameters()) + _bytes(self._module("connectors"))
-        audio = _bytes(self._module("audio_vae")) + _bytes(self._module("vocoder"))
+        with torch.device("meta"):
+            model = self.configs.language_model().to(self.dtype)
+        text, audio = _bytes(model) + _bytes(self.connectors), _bytes(self.audio_vae) + _bytes(self._module("vocoder"))
         return {"transformer": rest + self.layers * block, "text": text, "video": _bytes(self.vae), "audio": audio}
 
     def transformer_fp8(self, skip: tuple[str, ...]) -> int:
@@ -191,17 +272,6 @@ class Blueprint:
     def block_bytes(self) -> int:
         """Bytes of one transformer block."""
         return _bytes(self.block.module.transformer_blocks[0])
-
-    def _text_encoder(self) -> torch.nn.Module:
-        import transformers
-
-        path = self.text_folder / "config.json"
-        if not path.is_file():
-            raise BadInputError(f"{self.text_folder} has no config.json", expected="the folder of a text encoder")
-        config = transformers.AutoConfig.from_pretrained(self.text_folder, local_files_only=True)
-        (kind,) = config.architectures or ("Gemma3ForConditionalGeneration",)
-        with torch.device("meta"):
-            return getattr(transformers, kind)(config).to(self.dtype)
 
     # -- passes -------------------------------------------------------------------------------------------------------
 
@@ -272,23 +342,32 @@ class Blueprint:
         return peak_bytes(run, self.vae)
 
     def decoding(self, shape: Shape, *, tiles: bool) -> int:
-        """Peak of decoding a clip."""
-        from justdub.backbone.codecs import VideoCodec
+        """Peak of decoding a clip.
 
-        codec, geometry = VideoCodec(self.vae), self.geometry
-        frames = geometry.latent_frames(shape.frames)
-        height, width = shape.height // geometry.pixels_per_latent, shape.width // geometry.pixels_per_latent
+        Of tiles, that of one tile and of the finished frames: the tiles with their overlap, the blended ones, and all
+        of them put together.
+        """
+        from justdub.backbone.codecs import TILE, TILE_STEP
 
-        def run() -> Any:
-            latents = torch.empty(1, codec.latent_channels, frames, height, width, device="meta", dtype=self.dtype)
+        def run(frames: int, height: int, width: int) -> Any:
+            grid = (
+                self.geometry.latent_frames(frames),
+                *(side // self.geometry.pixels_per_latent for side in (height, width)),
+            )
+            latents = torch.empty(1, self.vae.config.latent_channels, *grid, device="meta", dtype=self.dtype)
             step = torch.zeros(1, device="meta", dtype=self.dtype) if self.vae.config.timestep_conditioning else None
             return self.vae.decode(latents, step, return_dict=False)[0]
 
-        codec._tile(tiles)
-        try:
-            return peak_bytes(run, self.vae)
-        finally:
-            codec._tile(False)
+        sides, lengths = (shape.frames, shape.height, shape.width), (TILE[1] + 8, TILE[0], TILE[0])
+        if not tiles or all(side <= length for side, length in zip(sides, lengths, strict=True)):
+            return peak_bytes(lambda: run(*sides), self.vae)
+        tile = peak_bytes(lambda: run(*map(min, sides, lengths)), self.vae)
+        steps = (TILE_STEP[1], TILE_STEP[0], TILE_STEP[0])
+        overlap = math.prod(
+            length / step if side > length else 1 for side, length, step in zip(sides, lengths, steps, strict=True)
+        )
+        frames = 3 * math.prod(sides) * torch.finfo(self.dtype).bits // 8
+        return tile + int((1 + overlap) * frames)
 
 
 def _bytes(module: torch.nn.Module) -> int:

@@ -55,6 +55,7 @@ TIERS = (80, 48, 24, 16)
 # Of a card, what the CUDA context, the kernels' workspaces and the allocator's gaps take.
 RESERVE, SHARE = 0.6 * 2**30, 0.95
 GIB = 2**30
+PROMPT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,8 @@ class Estimator:
 
     def _text_activations(self) -> int:
         """All hidden states of a full prompt, stacked and projected."""
-        config = self.blueprint._config("connectors")
-        states = 1024 * int(config.get("caption_channels", 3840)) * int(config.get("text_proj_in_factor", 49))
+        config = self.blueprint.connectors.config
+        states = PROMPT_TOKENS * int(config.caption_channels) * int(config.text_proj_in_factor)
         return 4 * states * torch.finfo(self.blueprint.dtype).bits // 8
 
     def _frames(self) -> int:

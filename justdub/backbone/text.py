@@ -64,6 +64,11 @@ class TextEncoder:
         self.pipeline.text_encoder = self.pipeline.connectors = None
 
     @property
+    def registers(self) -> bool:
+        """Whether learned tokens fill the padding, so that every prompt has `max_tokens` of context."""
+        return self.pipeline.connectors.config.video_connector_num_learnable_registers is not None
+
+    @property
     def max_tokens(self) -> int:
         return int(self.pipeline.tokenizer.model_max_length)
 
@@ -107,7 +112,7 @@ class TextEncoder:
         registers padding means nothing: prompts are padded to the longest only, and the rest is masked.
         """
         encoder, connectors = self.pipeline.text_encoder, self.pipeline.connectors
-        padded = connectors.config.video_connector_num_learnable_registers is None
+        padded = not self.registers
         states, mask_BL, _, _ = self.pipeline.encode_prompt(
             prompts,
             do_classifier_free_guidance=False,
@@ -142,7 +147,7 @@ class TextEncoder:
                     f"{stream} text features of width {features_BLD.shape[-1]}",
                     expected=f"{width}, as of this backbone",
                 )
-            if connectors.config.video_connector_num_learnable_registers is None:  # padding would be read
+            if not self.registers:  # padding would be read
                 features_BLD, mask = features_BLD[mask_BL.bool()][None], mask_BL[mask_BL.bool()][None]
             else:
                 mask = mask_BL

@@ -15,8 +15,9 @@ from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3
 from torch import Tensor
 
 from justdub.backbone.attention import CachePlace, JointAttention, Pass, ReferenceCache, checkpoint_block
+from justdub.backbone.parallel import ContextParallel
 from justdub.backbone.text import TextContext
-from justdub.sequence import Geometry, Sequence
+from justdub.sequence import Geometry, Layout, Sequence, StreamLayout, StreamTokens
 
 # Timesteps are passed to the transformer as sigma * 1000 (the checkpoint's timestep_scale_multiplier), in float32.
 
@@ -46,6 +47,7 @@ class JointTransformer:
         self.module = module
         self.call: Callable[..., Any] = module  # what is called: training puts a wrapper here that shares gradients
         self.attention = JointAttention(module)
+        self.parallel: ContextParallel | None = None  # set by `parallel.enable`
         self.geometry = Geometry.from_config(module.config)
         config = module.config
         # LTX-2.3 and later drive the cross-modal modulation by the other modality's sigma, one value for all rows;
@@ -62,12 +64,11 @@ class JointTransformer:
 
     @property
     def cache_is_exact(self) -> bool:
-        """Whether reference rows are the same at every noise level, so that caching them changes nothing.
+        """Whether isolated reference rows are the same at every noise level, so that caching them changes nothing.
 
-        True for LTX-2.0. From 2.3 on, one noise level modulates the rows of text and cross-modal attention of all
-        tokens, the reference's included.
+        In LTX-2.0 they are by themselves; from 2.3 on because `velocity` runs them at their own noise level.
         """
-        return not self.cross_timestep
+        return True
 
     def enable_gradient_checkpointing(self) -> None:
         self.module.enable_gradient_checkpointing(gradient_checkpointing_func=partial(checkpoint_block, self.attention))
@@ -83,16 +84,35 @@ class JointTransformer:
     ) -> Velocity:
         """Velocities of every row of `sequence`.
 
+        From LTX-2.3 on, one noise level modulates text and cross-modal attention of all rows. References are clean:
+        where they are isolated they run first, at level 0, and the target then reads their keys and values, just as it
+        does from a cache. Bidirectional ones share the target's level, as the published adapters have it.
+
         Args:
             sequence: from a `SequencePlan`. With `cache` it must hold target tokens only.
             text: context of each stream; a batch of one is shared by all samples.
             skip_self_attention_blocks, skip_cross_modal: what guidance takes away (see `attention.Pass`).
             cache: keys and values of the reference tokens, from `prefill` with the same text.
         """
+        if cache is None and self.cross_timestep and sequence.rules.reference == "isolated":
+            reference, target = _split(sequence)
+            if reference is not None:
+                head, kept = self._prefill(reference, text)
+                tail = self.velocity(
+                    target,
+                    text,
+                    skip_self_attention_blocks=skip_self_attention_blocks,
+                    skip_cross_modal=skip_cross_modal,
+                    cache=kept,
+                )
+                streams = zip((head.video_BNC, head.audio_BNC), (tail.video_BNC, tail.audio_BNC), strict=True)
+                return Velocity(*(torch.cat(parts, dim=1) for parts in streams))
         phase = "joint" if cache is None else "cached"
-        current = Pass(sequence.layout, sequence.rules, phase, skip_self_attention_blocks, skip_cross_modal)
+        here = sequence if self.parallel is None else self.parallel.arrange(sequence)
+        current = Pass(here.layout, here.rules, phase, skip_self_attention_blocks, skip_cross_modal)
         with self.attention.running(current, cache):
-            return self._forward(sequence, text)
+            velocity = self._forward(here, text)
+        return self._restore(velocity, sequence.layout)
 
     def prefill(self, reference: Sequence, text: TextContext, *, keep: CachePlace = "device") -> ReferenceCache:
         """Run the reference tokens alone (`SequencePlan.reference_only`) and keep their keys and values.
@@ -100,15 +120,29 @@ class JointTransformer:
         Args:
             keep: where and how (`ReferenceCache`).
         """
-        with self.attention.running(Pass(reference.layout, reference.rules, "prefill"), keep=keep):
-            self._forward(reference, text)
-            return self.attention.collect()
+        return self._prefill(reference, text, keep)[1]
+
+    def _prefill(
+        self, reference: Sequence, text: TextContext, keep: CachePlace = "device"
+    ) -> tuple[Velocity, ReferenceCache]:
+        here = reference if self.parallel is None else self.parallel.arrange(reference)
+        with self.attention.running(Pass(here.layout, here.rules, "prefill"), keep=keep):
+            velocity = self._forward(here, text)
+            cache = self.attention.collect()
+        return self._restore(velocity, reference.layout), cache
+
+    def _restore(self, velocity: Velocity, layout: Layout) -> Velocity:
+        """Rows in the order of the sequence, whatever a division over processes made of it."""
+        if self.parallel is None:
+            return velocity
+        return Velocity(self.parallel.restore(velocity.video_BNC, layout), velocity.audio_BNC)
 
     def _forward(self, sequence: Sequence, text: TextContext) -> Velocity:
         video, audio = sequence.video, sequence.audio
         config, batch = self.module.config, video.tokens_BNC.shape[0]
         context = text.expand(batch)
-        output = self.call(
+        # A tuple: diffusers' context parallelism takes no other output.
+        video_BNC, audio_BNC = self.call(
             hidden_states=video.tokens_BNC.to(self.dtype),
             audio_hidden_states=audio.tokens_BNC.to(self.dtype),
             encoder_hidden_states=context.video_BLD.to(self.dtype),
@@ -122,6 +156,27 @@ class JointTransformer:
             video_coords=video.positions_BDN2,
             audio_coords=audio.positions_BDN2,
             use_cross_timestep=self.cross_timestep,
-            return_dict=True,
+            return_dict=False,
         )
-        return Velocity(output.sample, output.audio_sample)
+        return Velocity(video_BNC, audio_BNC)
+
+
+def _split(sequence: Sequence) -> tuple[Sequence | None, Sequence]:
+    """The reference rows at noise level 0 (None without any) and the target rows, as sequences of their own."""
+    layout = sequence.layout
+    if layout.video.reference + layout.audio.reference == 0:
+        return None, sequence
+
+    def part(stream: StreamTokens, start: int, stop: int, sigma_B: Tensor) -> StreamTokens:
+        rows = slice(start, stop)
+        return StreamTokens(
+            stream.tokens_BNC[:, rows], stream.timesteps_BN[:, rows], stream.positions_BDN2[:, :, rows], sigma_B
+        )
+
+    heads, tails = [], []
+    for stream, counts in ((sequence.video, layout.video), (sequence.audio, layout.audio)):
+        heads.append(part(stream, 0, counts.reference, torch.zeros_like(stream.sigma_B)))
+        tails.append(part(stream, counts.reference, counts.length, stream.sigma_B))
+    alone = Layout(StreamLayout(layout.video.reference, 0), StreamLayout(layout.audio.reference, 0))
+    bare = Layout(StreamLayout(0, layout.video.target), StreamLayout(0, layout.audio.target))
+    return Sequence(*heads, alone, sequence.rules), Sequence(*tails, bare, sequence.rules)

@@ -13,10 +13,18 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from justdub.cli import adapter, data, dub, eval, show, train
-from justdub.errors import EXIT_BAD_INPUT, EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING, JustDubError, UsageError
+from justdub.cli import adapter, data, doctor, dub, eval, show, train
+from justdub.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING, JustDubError, UsageError
 
-VERBS = {"dub": dub, "train": train, "data": data, "adapter": adapter, "eval": eval, "show": show}
+VERBS = {
+    "dub": dub,
+    "train": train,
+    "data": data,
+    "adapter": adapter,
+    "eval": eval,
+    "show": show,
+    "doctor": doctor,
+}
 
 EPILOG = (
     "exit codes: 0 done, 2 wrong usage, 3 bad input, 4 something missing (model, dependency), 1 a bug, 130 interrupted"
@@ -84,12 +92,19 @@ def run(argv: Sequence[str] | None = None, *, prog: str = "justdub", only: str |
             where = f" for {error.filename}" if error.filename else ""
             return _fail(f"the disk is full{where}; try: free some space or another output folder", EXIT_BAD_INPUT)
         raise
-    except MemoryError:
-        return _fail("out of memory; try: a smaller --size or a shorter clip", EXIT_BUG)
-    except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
-            return _fail("out of accelerator memory; try: a smaller --size, a shorter clip or --device cpu", EXIT_BUG)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or _no_memory(error):
+            return _fail("out of memory; try: --memory auto, a smaller --size or a shorter clip", EXIT_MISSING)
         raise
+
+
+def _no_memory(error: RuntimeError) -> bool:
+    """Whether torch says that memory ran out (only torch does, so it is not imported for this)."""
+    if "torch" not in sys.modules:
+        return False
+    from justdub.backbone.memory import is_shortage
+
+    return is_shortage(error)
 
 
 def run_process(*, prog: str = "justdub", only: str | None = None) -> int:

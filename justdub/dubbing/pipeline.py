@@ -82,16 +82,19 @@ class DubPipeline:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        text_encoder: str | Path | None = None,
         use: memory.Use | None = None,
     ) -> DubPipeline:
-        """Load a backbone: `mini`, or a folder in diffusers layout.
+        """Load a backbone: `mini`, a folder in diffusers layout, or an official single file.
 
         Args:
+            text_encoder: folder of the language model, for a single file.
             use: how memory is used (`memory.choose`); None: everything on the device at once.
         """
         where = checkpoint.choose_device(device)
         home = where if use is None else torch.device("cpu")
-        backbone = checkpoint.load(name, device=home, dtype=checkpoint.choose_dtype(dtype, where))
+        kind = checkpoint.choose_dtype(dtype, where)
+        backbone = checkpoint.load(name, device=home, dtype=kind, text_encoder=text_encoder)
         return cls(backbone, use=use, device=where)
 
     @property

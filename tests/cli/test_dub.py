@@ -14,7 +14,7 @@ import pytest
 from adapter_files import write_adapter
 
 from justdub.cli.main import run
-from justdub.errors import EXIT_BAD_INPUT, EXIT_DONE
+from justdub.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_MISSING, EXIT_USAGE
 from justdub.media import probe
 from justdub.sequence import SequenceRules
 
@@ -174,3 +174,105 @@ def test_python_api(clip: Path, tmp_path: Path) -> None:
     after = pipe(clip, prompt=PROMPT, seed=1, steps=1, guidance=1.0, audio_guidance=1.0).frames_FHW3
     assert np.array_equal(before, after)
     assert not np.array_equal(before, adapted)
+
+
+# -- what a big backbone needs, on a small one ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def upsampler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random x2 upsampler for the bundled backbone's latents, as an official file."""
+    import torch
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+    from safetensors.torch import save_file
+
+    config = json.loads((models.mini_folder() / "vae" / "config.json").read_text())
+    torch.manual_seed(0)
+    module = LTX2LatentUpsamplerModel(config["latent_channels"], mid_channels=32, num_blocks_per_stage=1)
+    path = tmp_path_factory.mktemp("upsampler") / "spatial-upscaler-x2.safetensors"
+    save_file(dict(module.state_dict()), path)
+    return path
+
+
+def test_two_stages_from_the_command_line(clip: Path, tmp_path: Path, upsampler: Path, capsys) -> None:
+    refining = write_adapter(tmp_path / "distilled.safetensors")
+    options = ["--two-stage", "--upsampler", str(upsampler), "--refine-adapter", f"{refining}:0.8", "--size", "130x96"]
+    dub(clip, tmp_path / "out.mp4", *options)
+    manifest = json.loads((tmp_path / "out.mp4.json").read_text())
+    assert "size 130x96 taken as 128x128, the nearest that two stages can make" in capsys.readouterr().err
+    assert manifest["settings"]["two_stage"] == "justdubit"
+    assert manifest["refinement"]["adapter"] == {"path": str(refining), "strength": "0.8"}
+    assert manifest["refinement"]["upsampler_sha256"] == digest(upsampler)
+    assert manifest["seconds"]["refine"] > 0
+    assert probe(tmp_path / "out.mp4").video.frames == 20
+
+
+def test_options_of_a_second_stage_need_one(clip: Path, tmp_path: Path, upsampler: Path, capsys) -> None:
+    base = ["dub", "-i", str(clip), "-o", str(tmp_path / "o.mp4"), "-p", PROMPT]
+    for extra, code, said in (
+        (["--upsampler", str(upsampler)], EXIT_USAGE, "--upsampler without a second stage"),
+        (["--two-stage"], EXIT_USAGE, "without --upsampler"),
+        (["--two-stage", "lipdub", "--upsampler", "nowhere.safetensors"], EXIT_MISSING, "does not exist"),
+        (["--refine-keep-adapter"], EXIT_USAGE, "second stage"),
+        (["--profile", "lipdbu", "-a", "x"], EXIT_USAGE, "try: lipdub"),
+        (["--profile", "lipdub"], EXIT_USAGE, "without --adapter"),
+        (["--parallel"], EXIT_USAGE, "torchrun"),
+    ):
+        assert run([*base, *extra]) == code, extra
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "extra", [["--memory", "auto"], ["--memory", "16", "--cache", "fp8", "--reference", "isolated"]]
+)
+def test_memory_is_chosen_and_told(clip: Path, tmp_path: Path, extra: list[str], capsys) -> None:
+    dub(clip, tmp_path / "plain.mp4", *extra[2:])
+    dub(clip, tmp_path / "out.mp4", *extra)
+    assert "memory: " in capsys.readouterr().err
+    assert digest(tmp_path / "plain.mp4") == digest(tmp_path / "out.mp4")
+
+
+def test_a_kernel_that_is_not_here_is_replaced_in_one_line(clip: Path, tmp_path: Path, capsys) -> None:
+    dub(clip, tmp_path / "plain.mp4")
+    capsys.readouterr()
+    dub(clip, tmp_path / "out.mp4", "--attention", "flash3")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "--attention flash3 cannot be used" in line]
+    assert len(lines) == 1 and "native attention instead" in lines[0]
+    assert digest(tmp_path / "plain.mp4") == digest(tmp_path / "out.mp4")
+
+
+def test_dry_run_plans_and_touches_nothing(clip: Path, tmp_path: Path, upsampler: Path, capsys) -> None:
+    options = ["--dry-run", "--two-stage", "lipdub", "--upsampler", str(upsampler), "--reference", "isolated"]
+    dub(clip, tmp_path / "out.mp4", *options)
+    out = capsys.readouterr().out
+    assert "stage 1" in out and "stage 2" in out and "2 passes" in out and "3 passes" in out
+    assert "reference isolated with cache" in out and "free on" in out
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_dub_that_cannot_fit_is_refused_before_it_begins(clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    from justdub.backbone import checkpoint, memory
+
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10 * 2**20)
+    monkeypatch.setattr(checkpoint, "load", lambda *_, **__: pytest.fail("loaded"))
+    arguments = ["dub", "-i", str(clip), "-o", str(tmp_path / "o.mp4"), "-p", PROMPT]
+    assert run(arguments) == EXIT_MISSING
+    error = capsys.readouterr().err
+    assert "not enough memory" in error and "10 MiB are free; try: " in error
+    assert error.splitlines()[-1].startswith("justdub: error: ")
+
+
+def test_running_out_of_memory_is_one_line(clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    import torch
+
+    from justdub.dubbing import pipeline
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+    monkeypatch.setattr(pipeline, "sample", full)
+    arguments = ["dub", "-i", str(clip), "-o", str(tmp_path / "o.mp4"), "-p", PROMPT, "-q"]
+    assert run(arguments) == EXIT_MISSING
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("justdub: error: not enough memory to denoise") and "--memory" in last
+    assert not (tmp_path / "o.mp4").exists()
