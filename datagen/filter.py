@@ -1,4 +1,4 @@
-"""Stage 7: which pairs are good enough. Every measure of every pair is kept, and every rejection with all its reasons."""
+"""Stage 7: which pairs are good enough. Every measure is kept, and every rejection with all its reasons."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from justdub.training.config import TrainJob
 from justdub.training.log import Log
 from justdub.training.loss import Totals
 from justdub.training.precompute import Encoded
-from justdub.training.step import Example, Part, losses, parts
+from justdub.training.step import Example, Part, fast_attention, losses, parts
 
 NAME = "trained"  # of the adapter inside of the transformer
 Preview = Callable[[int], None]
@@ -173,7 +173,7 @@ class Trainer:
             shared = (
                 accelerator.no_sync(self.joint.call) if accelerator.num_processes > 1 and not last else nullcontext()
             )
-            with shared:
+            with shared, fast_attention(self.device):
                 with self._precision():
                     found = losses(self.joint, part, job.loss, totals)
                 # Gradients are averaged over processes, these losses are shares of a sum.

@@ -77,16 +77,19 @@ def dubbing_loss(
     face_mask_BFHW: Tensor | None,
     weights: LossWeights,
     totals: Totals | None = None,
+    audio_kept_BN: Tensor | None = None,
 ) -> Tensor:
     """Video plus audio loss over target tokens.
 
     Args:
-        kept_BN: bool, video target tokens that were given clean; they do not count.
+        kept_BN, audio_kept_BN: bool, target tokens that were given clean; they do not count. None: none of the sound.
         face_mask_BFHW: on the grid of tokens; None for the plain loss.
         totals: of the whole update that this batch is a part of; None: it is all of it.
     """
     video_weights_BN = video_weights(kept_BN, face_mask_BFHW, weights)
     audio_weights_BN = torch.ones(audio_true_BNC.shape[:2], device=audio_true_BNC.device)
+    if audio_kept_BN is not None:
+        audio_weights_BN = audio_weights_BN * ~audio_kept_BN
     video = weighted_mean_square(
         video_predicted_BNC, video_true_BNC, video_weights_BN, None if totals is None else totals.video
     )

@@ -99,7 +99,9 @@ def _part(
 
 
 def losses(joint: JointTransformer, part: Part, weights: LossWeights, totals: Totals) -> Losses:
-    """Run one part forward. totals: of the whole update, on this part's device or as numbers."""
+    """Run one part forward, and backward by the caller, both under `fast_attention`: a checkpointed block runs again
+    in the backward pass and must find the kernel that it ran with. totals: of the whole update, on this part's device or
+    as numbers."""
     plan = part.plan
     device = plan.video.clean_BNC.device
     sigmas = [
@@ -113,8 +115,7 @@ def losses(joint: JointTransformer, part: Part, weights: LossWeights, totals: To
         for stream, noise, sigma in zip(streams, noises, sigmas, strict=True)
     ]
     sequence = plan.at(*noisy, *sigmas)
-    with fast_attention(device):
-        found = joint.velocity(sequence, part.text).target(sequence)
+    found = joint.velocity(sequence, part.text).target(sequence)
     true = [flow.velocity(stream.clean_BNC, noise) for stream, noise in zip(streams, noises, strict=True)]
     common: dict[str, Any] = dict(
         kept_BN=plan.video.kept_BN, face_mask_BFHW=part.mask_BFHW, weights=weights, totals=totals

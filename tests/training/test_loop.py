@@ -135,6 +135,20 @@ def test_two_halves_of_an_update_are_the_whole(tmp_path, tiny, tiny_folder, pair
         assert one["norm"] == pytest.approx(other["norm"], rel=1e-4)
 
 
+def test_blocks_that_are_run_again_compute_the_same(tmp_path, tiny_folder, pairs):
+    """Gradient checkpointing: memory for time, nothing else."""
+    from justdub.backbone import checkpoint as backbones
+
+    figures = []
+    for again in (False, True):
+        settings = job(tmp_path / f"{again}", train__checkpointing=again, lora__dropout=0.0)
+        run = trainer(settings, backbones.load(tiny_folder), pairs)
+        figures.append([run.update(step) for step in range(2)])
+    for one, other in zip(*figures, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["norm"] == pytest.approx(other["norm"], rel=1e-4)
+
+
 def test_nan_stops_before_the_update_and_names_the_clips(tmp_path, tiny, pairs):
     settings = job(tmp_path / "out", train__batch=6)
     sample = pairs.cache.read_sample(pairs.pairs[4].sample)

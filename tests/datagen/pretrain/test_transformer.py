@@ -235,3 +235,49 @@ def test_the_config_in_the_repository_is_a_job():
     for path in sorted((ROOT / "configs" / "pretrain").glob("transformer*.yaml")):
         loaded = jobs.load(transformer.TransformerJob, path)
         assert loaded.size.video_channels * loaded.size.patch**2 == 128
+
+
+def test_clips_of_two_lines_are_given_in_part(folder, audio_codec):
+    spec = LatentSpec(clips=6, frames=33, pictures=False, switching=True)
+    found = open_or_encode(folder, folder, spec, audio_codec, None, None)
+    assert all("Then the same person is speaking" in caption for caption in found.captions)
+    assert found.phonemes.shape == (6, found.audio.shape[2] * SLOTS) and (found.phonemes > 0).any(1).all()
+    torch.manual_seed(0)
+    lips = torch.zeros(6, 9, 6, 6, dtype=torch.bool)
+    lips[:, :, 4, 2:4] = True
+    clips = dataclasses.replace(found, video=torch.randn(6, 4, 9, 6, 6).half(), lips=lips)
+    batch = transformer.draw_batch([clips], 64, 0.0, np.random.default_rng(1))
+    known = transformer.draw_known(batch, np.random.default_rng(0))
+    share = {
+        "all is made": (~known.video_BFHW).flatten(1).all(1) & (~known.audio_BT).all(1),
+        "lips and sound": known.video_BFHW.flatten(1).any(1) & ~known.audio_BT.all(1),
+        "lips": known.audio_BT.all(1),
+    }
+    assert sum(int(where.sum()) for where in share.values()) == 64
+    assert [round(float(share[name].float().mean()), 1) for name in share] == pytest.approx([0.3, 0.5, 0.2], abs=0.15)
+    inpainted = share["lips and sound"]
+    made_half = torch.stack([~known.audio_BT[:, :10].all(1), ~known.audio_BT[:, -10:].all(1)])
+    assert (made_half[:, inpainted].sum(0) == 1).all(), "the sound of one half, never of both"
+    assert not known.video_BFHW[inpainted][:, :, 4, 2].all(1).any() and known.video_BFHW[inpainted][:, :, 0].all()
+
+
+def test_training_on_two_lines_counts_only_what_is_made(folder, audio_codec, pictures):
+    learner = transformer.Learner(SIZE)
+    whole = job(folder, "known")
+    batch = transformer.Batch(
+        pictures.audio[:4].float(), pictures.video[:4].float(), pictures.lips[:4], pictures.captions[:4],
+        pictures.phonemes[:4],
+    )  # fmt: skip
+    nothing = transformer.Known(
+        torch.ones_like(batch.lips_Bfhw), torch.ones(4, batch.audio_BCTM.shape[2], dtype=torch.bool)
+    )
+    nothing.video_BFHW[:, :, :2, :2], nothing.audio_BT[:, :3] = False, False
+    losses = []
+    for shift in (0.0, 3.0):
+        noise = torch.Generator().manual_seed(0)
+        moved = torch.where(nothing.audio_BT[:, None, :, None], batch.audio_BCTM + shift, batch.audio_BCTM)
+        given = dataclasses.replace(batch, audio_BCTM=moved)
+        losses.append(transformer.flow_loss(learner, given, whole, noise, known=nothing)[0])
+    assert torch.isfinite(losses[0]) and losses[0] != losses[1], "what is given is read"
+    free = transformer.flow_loss(learner, batch, whole, torch.Generator().manual_seed(0))[0]
+    assert free != losses[0]
