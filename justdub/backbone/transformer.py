@@ -162,9 +162,12 @@ class JointTransformer:
 
 
 def _split(sequence: Sequence) -> tuple[Sequence | None, Sequence]:
-    """The reference rows at noise level 0 (None without any) and the target rows, as sequences of their own."""
+    """The reference rows at noise level 0 and the target rows, as sequences of their own.
+
+    Without a reference in each stream there is nothing to split: no stream of the transformer can be empty.
+    """
     layout = sequence.layout
-    if layout.video.reference + layout.audio.reference == 0:
+    if layout.video.reference == 0 or layout.audio.reference == 0:
         return None, sequence
 
     def part(stream: StreamTokens, start: int, stop: int, sigma_B: Tensor) -> StreamTokens:

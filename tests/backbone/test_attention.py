@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import models
 import pytest
 import torch
+from diffusers.models.transformers.transformer_ltx2 import LTX2AdaLayerNormSingle
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -43,20 +45,60 @@ def test_slicing_equals_the_reference_codes_mask(generation: str, rope_type: str
     assert gap(ours.velocity(sequence, text), masked._forward(sequence, text)) < 2e-6
 
 
-def test_full_cross_modal_equals_the_stock_transformer() -> None:
-    ours = models.joint()
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
+def test_full_cross_modal_equals_the_stock_transformer(generation: str) -> None:
+    ours = models.joint(generation)
     sequence, text = at(models.plan(ours, SequenceRules(cross_modal="full"))), models.text_context()
     stock = JointTransformer(copy.deepcopy(ours.module))
     install_masks(stock.module, sequence.layout, masked=False)
     assert gap(ours.velocity(sequence, text), stock._forward(sequence, text)) < 2e-6
 
 
-def test_the_rule_changes_something() -> None:
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
+def test_the_rule_changes_something(generation: str) -> None:
     """Otherwise the tests above could pass with a rule that is never applied."""
-    ours = models.joint()
+    ours = models.joint(generation)
     text = models.text_context()
     full = ours.velocity(at(models.plan(ours, SequenceRules(cross_modal="full"))), text)
     assert gap(ours.velocity(at(models.plan(ours)), text), full) > 1e-2
+
+
+# -- which noise level drives what -------------------------------------------------------------------------------------
+
+
+def timesteps_of(model: JointTransformer, sequence) -> dict[str, Tensor]:
+    """What each of the timestep embeddings is given in a forward pass."""
+    seen = {}
+    for name, module in model.module.named_children():
+        if isinstance(module, LTX2AdaLayerNormSingle):
+            module.register_forward_pre_hook(lambda _, args, name=name: seen.__setitem__(name, args[0].clone()))
+    model.velocity(sequence, models.text_context(sequence.video.sigma_B.shape[0]))
+    return seen
+
+
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
+def test_which_noise_level_drives_what(generation: str) -> None:
+    """Two levels in two streams: 2.0 modulates between the streams by each token's own, 2.3 by the other stream's."""
+    model = models.joint(generation)
+    plan = models.plan(model, SequenceRules(keep_first_frame=True), batch=2)
+    video_B, audio_B = torch.tensor([0.7, 0.2]), torch.tensor([0.4, 0.9])
+    sequence = plan.at(plan.video.clean_BNC, plan.audio.clean_BNC, video_B, audio_B)
+    own_video, own_audio = (s.timesteps_BN.flatten() * 1000 for s in (sequence.video, sequence.audio))
+    assert set(own_video.tolist()) == {0.0, *(video_B * 1000).tolist()}, "references and the kept frame are clean"
+    between = {"2.0": (own_video, own_audio), "2.3": (audio_B * 1000, video_B * 1000)}[generation]
+    expected = {
+        "time_embed": own_video,
+        "audio_time_embed": own_audio,
+        "av_cross_attn_video_scale_shift": between[0],
+        "av_cross_attn_video_a2v_gate": between[0],
+        "av_cross_attn_audio_scale_shift": between[1],
+        "av_cross_attn_audio_v2a_gate": between[1],
+    }
+    if generation == "2.3":  # text modulation: each stream by its own level, one for all rows
+        expected |= {"prompt_adaln": video_B * 1000, "audio_prompt_adaln": audio_B * 1000}
+    seen = timesteps_of(model, sequence)
+    assert seen.keys() == expected.keys()
+    assert all(torch.equal(seen[name], expected[name]) for name in expected)
 
 
 # -- zero gradients ---------------------------------------------------------------------------------------------------
@@ -138,11 +180,13 @@ def test_the_unrestricted_rule_leaks(source: str, target: str) -> None:
     assert leak(models.joint(), SequenceRules(cross_modal="full"), source, target) > 1e-4
 
 
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
 @pytest.mark.parametrize("stream", ["video", "audio"])
-def test_isolated_references_read_nothing_of_the_target(stream: str) -> None:
-    model = models.joint(layers=3)
+def test_isolated_references_read_nothing_of_the_target(stream: str, generation: str) -> None:
+    """Neither its values nor its noise level."""
+    model = models.joint(generation, layers=3)
     plan = models.plan(model, ISOLATED)
-    one, other = (model.velocity(at(plan, seed=s), models.text_context()) for s in (1, 2))
+    one, other = (model.velocity(at(plan, sigma, seed), models.text_context()) for sigma, seed in ((0.7, 1), (0.2, 2)))
     refs = getattr(plan.layout, stream).reference
     rows = [getattr(v, f"{stream}_BNC")[:, :refs] for v in (one, other)]
     assert torch.equal(rows[0], rows[1])
@@ -157,10 +201,12 @@ GUIDED = Guidance(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("rope_type", ["split", "interleaved"])
+@pytest.mark.parametrize(("generation", "rope_type"), [("2.0", "split"), ("2.0", "interleaved"), ("2.3", "split")])
 @pytest.mark.parametrize("guidance", [Guidance(), GUIDED], ids=["plain", "guided"])
-def test_isolated_with_cache_equals_without_over_a_sampling_run(guidance: Guidance, rope_type: str) -> None:
-    model = models.joint(layers=3, rope_type=rope_type)
+def test_isolated_with_cache_equals_without_over_a_sampling_run(
+    guidance: Guidance, rope_type: str, generation: str
+) -> None:
+    model = models.joint(generation, layers=3, rope_type=rope_type)
     plan = models.plan(model, SequenceRules(reference="isolated", keep_first_frame=True))
     results = {}
     for cached in (True, False):
@@ -175,15 +221,42 @@ def test_isolated_with_cache_equals_without_over_a_sampling_run(guidance: Guidan
         assert (getattr(results[True], name) - getattr(results[False], name)).abs().max() < 1e-5
 
 
-def test_a_cache_is_not_used_where_it_would_not_be_exact() -> None:
-    """LTX-2.3 modulates reference rows by the noise level of the step."""
-    model = models.joint("2.3")
-    assert not model.cache_is_exact
-    _, report = sample(
-        model, models.plan(model, ISOLATED), text=models.text_context(), negative_text=models.text_context(),
-        table=Guidance().table(), sigmas=(1.0, 0.0), seed=0,
-    )  # fmt: skip
-    assert report.prefills == 0
+def in_one_pass(model: JointTransformer, sequence, text) -> Velocity:
+    """All rows in one forward call, with the noise levels that the transformer gives them."""
+    with model.attention.running(attention.Pass(sequence.layout, sequence.rules)):
+        return model._forward(sequence, text)
+
+
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
+def test_isolated_references_run_at_their_own_noise_level(generation: str) -> None:
+    """From 2.3 on the level of the step modulates all rows of a pass: isolated references have one of their own, 0."""
+    model, text = models.joint(generation, layers=3), models.text_context()
+    plan = models.plan(model, ISOLATED)
+    clean, noisy = at(plan, 0.0), at(plan, 0.7)
+    refs = plan.layout.video.reference
+    assert gap(model.velocity(clean, text), in_one_pass(model, clean, text)) < 2e-6, "at level 0 there is no difference"
+    rows = model.velocity(noisy, text).video_BNC[:, :refs]
+    assert (rows - model.velocity(clean, text).video_BNC[:, :refs]).abs().max() < 2e-6
+    difference = gap(model.velocity(noisy, text), in_one_pass(model, noisy, text))
+    assert difference < 2e-6 if generation == "2.0" else difference > 1e-3
+    # In one block the target does not see the difference yet: keys and values are made before text is read.
+    model = models.joint(generation, layers=1)
+    ours, other = model.velocity(noisy, text).target(noisy), in_one_pass(model, noisy, text).target(noisy)
+    assert gap(ours, other) < 2e-6
+
+
+@pytest.mark.parametrize("missing", ["video_reference_BCFHW", "audio_reference_BCTM"])
+def test_a_reference_in_one_stream_alone(missing: str) -> None:
+    model, text = models.joint("2.3"), models.text_context()
+    sequence = at(models.plan(model, ISOLATED, **{missing: None}))
+    assert gap(model.velocity(sequence, text), in_one_pass(model, sequence, text)) == 0
+
+
+def test_bidirectional_references_share_the_level_of_the_step() -> None:
+    """As the published adapters for 2.3 were trained."""
+    model, text = models.joint("2.3"), models.text_context()
+    sequence = at(models.plan(model))
+    assert gap(model.velocity(sequence, text), in_one_pass(model, sequence, text)) == 0
 
 
 def test_guidance_leaves_reference_rows_as_they_are() -> None:
@@ -227,12 +300,13 @@ def lora_gradients(model: JointTransformer, plans: list[SequencePlan]) -> list[T
     return gradients
 
 
+@pytest.mark.parametrize("generation", list(models.GENERATIONS))
 @pytest.mark.parametrize("rules", [SequenceRules(), ISOLATED], ids=["bidirectional", "isolated"])
-def test_gradient_checkpointing_keeps_the_layout_of_each_pass(rules: SequenceRules) -> None:
-    """Two different layouts in flight before one backward: each block is run again in its own."""
+def test_gradient_checkpointing_keeps_the_layout_of_each_pass(rules: SequenceRules, generation: str) -> None:
+    """Two different layouts in flight before one backward: each block is run again in its own, with its own cache."""
     from peft import LoraConfig
 
-    model = models.joint(layers=3)
+    model = models.joint(generation, layers=3)
     targets = ["attn1.to_q", "audio_to_video_attn.to_k", "video_to_audio_attn.to_out.0", "audio_ff.net.2"]
     model.module.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets, init_lora_weights=False))
     plans = [models.plan(model, rules), models.plan(model, rules, grid=(2, 2, 2), steps=5)]
@@ -243,6 +317,27 @@ def test_gradient_checkpointing_keeps_the_layout_of_each_pass(rules: SequenceRul
     assert len(plain) == 3 * 2 * len(targets)
     assert max((a - b).abs().max().item() for a, b in zip(plain, checkpointed, strict=True)) < 1e-6
     assert max(g.abs().max().item() for g in plain) > 1e-3
+
+
+def test_isolated_references_of_2_3_train_in_a_process_group(tmp_path: Path) -> None:
+    """Their two forward calls before one backward are shared like one."""
+    from peft import LoraConfig
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = models.joint("2.3", layers=2)
+    targets = ["attn1.to_k", "audio_to_video_attn.to_k", "attn2.to_q"]
+    model.module.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets, init_lora_weights=False))
+    plans = [models.plan(model, ISOLATED)]
+    alone = lora_gradients(model, plans)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    try:
+        model.call = DistributedDataParallel(model.module)
+        shared = lora_gradients(model, plans)
+    finally:
+        distributed.destroy_process_group()
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+    assert max(g.abs().max().item() for g in alone) > 1e-3
 
 
 def test_peft_wrapping_keeps_the_rule() -> None:
