@@ -104,8 +104,11 @@ class Tools:
     @cached_property
     def finder(self) -> Any:
         """Who finds faces."""
+        from datagen.world.finder import WorldFinder
         from justdub.faces.finders import open_finder
 
+        if self.job.mask.finder == "world":
+            return WorldFinder()
         return open_finder(self.job.mask.finder, self.job.mask.models)
 
     @cached_property

@@ -100,8 +100,8 @@ def _part(
 
 def losses(joint: JointTransformer, part: Part, weights: LossWeights, totals: Totals) -> Losses:
     """Run one part forward, and backward by the caller, both under `fast_attention`: a checkpointed block runs again
-    in the backward pass and must find the kernel that it ran with. totals: of the whole update, on this part's device or
-    as numbers."""
+    in the backward pass and must find the kernel that it ran with. totals: of the whole update, on this part's device
+    or as numbers."""
     plan = part.plan
     device = plan.video.clean_BNC.device
     sigmas = [

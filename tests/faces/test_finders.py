@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from datagen.world import World
+from datagen.world.finder import WorldFinder
 from justdub.errors import BadInputError, MissingError, UsageError
 from justdub.faces.finders import MediapipeFinder, open_finder
 
@@ -18,7 +19,7 @@ def test_the_lips_of_drawn_faces_lie_in_their_outlines() -> None:
     batch, inside = world.batch(chosen, "test"), []
     for place in range(len(chosen)):
         clip = batch[place]
-        face = open_finder("world").find(clip.frames)
+        face = WorldFinder().find(clip.frames)
         assert face.seen == 1.0 and face.faces == 1
         low, high = face.lips_FK2.min(1), face.lips_FK2.max(1)
         middle = (clip.box_F4[:, :2] + clip.box_F4[:, 2:]) / 2
