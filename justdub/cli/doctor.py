@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the estimate."""
     parser.add_argument("--backbone", "-b", default="mini", metavar="PATH", help="checkpoint (default: %(default)s)")
     parser.add_argument("--text-encoder", metavar="DIR", help="folder of the Gemma that an official file needs")
+    parser.add_argument(
+        "--adapter", "-a", action="append", default=[], metavar="NAME", help="an adapter that counts too; repeatable"
+    )
     parser.add_argument("--size", metavar="WxH", help="working size (default: the backbone's)")
     parser.add_argument("--frames", type=int, default=121, metavar="N", help="of the clip (default: %(default)s)")
     parser.add_argument("--two-stage", action="store_true", help="as of `justdub dub`; --size is that of the result")
@@ -44,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         text_encoder=arguments.text_encoder,
+        adapters=arguments.adapter,
     )
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +67,7 @@ def examine(
     device: str = "auto",
     dtype: str = "auto",
     text_encoder: str | None = None,
+    adapters: Sequence[str] = (),
 ) -> Findings:
     """Look at the machine and plan a dub of so many frames at 25 a second.
 
@@ -90,7 +92,8 @@ def examine(
     settings = DubSettings(
         size=parse_size(size) if size else None, two_stage="justdubit" if two_stage else None, reference=reference
     )
-    _estimate(found, backbone, frames, settings, device, dtype, text_encoder)
+    asked = {"device": device, "dtype": dtype, "text_encoder": text_encoder}
+    _estimate(found, backbone, frames, settings, adapters, **asked)
     return found
 
 
@@ -116,9 +119,8 @@ def _estimate(
     backbone: str | Path,
     frames: int,
     settings: DubSettings,
-    device: str,
-    dtype: str,
-    text_encoder: str | None,
+    adapters: Sequence[str],
+    **asked: Any,
 ) -> None:
     """The backbone, and what a dub would need in every tier."""
     try:
@@ -128,14 +130,17 @@ def _estimate(
         clip = SimpleNamespace(
             video=SimpleNamespace(frames=frames, frame_rate=Fraction(25)), display_aspect=Fraction(width, height)
         )
-        planner = preflight.Planner(backbone, clip, settings, device=device, dtype=dtype, text_encoder=text_encoder)
+        files = tuple(library.find(one) for one in adapters)
+        planner = preflight.Planner(backbone, clip, settings, adapters=files, **asked)
         plain = planner.plan()
         found.sections["backbone"] = {card.name: str(path), "size": f"{card.size[0]}x{card.size[1]}"}
         entries = {"plain": f"{_phases(plain.estimate)} ({gib(plain.estimate.host)} beside it)"}
         fits = plain.estimate.peak <= plain.free
         for tier in ("auto", *map(str, memory.TIERS)):
-            planned = planner.plan(tier)
-            entries[f"--memory {tier}"] = f"{_phases(planned.estimate)}: {planned.estimate.use}"
+            planned = planner.plan(tier, elsewhere=tier != "auto")
+            small = tier != "auto" and planned.estimate.peak > memory.tier_budget(float(tier))
+            told = "does not fit" if small else str(planned.estimate.use)
+            entries[f"--memory {tier}"] = f"{_phases(planned.estimate)}: {told}"
             fits |= tier == "auto" and planned.estimate.peak <= planned.free
         found.sections[f"a dub of {plain.second or plain.first}, {gib(plain.free)} free on {plain.device}"] = entries
         if not fits:

@@ -143,13 +143,18 @@ class Planner:
         )
         self.estimator, self.free = Estimator(self.blueprint, self.job), memory.free_bytes(self.device)
 
-    def plan(self, tier: str | None = None) -> Preflight:
-        """The dub in one tier: None (everything on the device), ``auto`` (what is free) or a card's GiB."""
+    def plan(self, tier: str | None = None, *, elsewhere: bool = False) -> Preflight:
+        """The dub in one tier: None (everything on the device), ``auto`` (what is free) or a card's GiB.
+
+        Args:
+            elsewhere: on a GPU of the tier's size, whatever this machine has.
+        """
         if tier is None:
             estimate, use = self.estimator.estimate(Use(cache=self.settings.cache_place)), None
         else:
+            where = torch.device("cuda") if elsewhere else self.device
             budget = int(self.free * memory.SHARE) if tier == "auto" else memory.tier_budget(float(tier))
-            estimate = memory.choose(self.estimator, budget, ladder=ladder(self.device, self.settings))
+            estimate = memory.choose(self.estimator, budget, ladder=ladder(where, self.settings))
             use = estimate.use
         job, passes = self.job, [(len(_sigmas(self.settings, self.card)) - 1) * self.guided]
         if job.second is not None:
