@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -270,4 +271,5 @@ def _report(manifest: Any, *, json: bool) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"justdub: {line}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, the first one speaks
+        print(f"justdub: {line}", file=sys.stderr)

@@ -196,6 +196,8 @@ class DubPipeline:
             raise UsageError("two_stage without an upsampler", remedy="load_refiner(...), or --upsampler PATH")
         rules = self._rules(settings)
         manifest = Manifest.start(self.backbone, self.adapters, info, prompt, settings, rules)
+        if self.residency.use is not None:
+            manifest.content["memory"] = asdict(self.residency.use)
         for one in (*self.adapters.values(), *([self.refiner] if two_stage else [])):
             if one.notice:
                 manifest.adjust(one.notice)

@@ -86,7 +86,12 @@ class Preflight:
             raise MissingError(
                 f"not enough memory: {said}, {gib(self.free)} are free", remedy=remedy(self.estimate, self.device)
             )
-        return f"memory is tight: {said} of {gib(self.free)} that are free" if needed > TIGHT * self.free else ""
+        if needed > TIGHT * self.free:
+            return f"memory is tight: {said} of {gib(self.free)} that are free"
+        beside = memory.free_bytes(torch.device("cpu"))
+        if self.device.type == "cuda" and self.estimate.host > beside:
+            return f"main memory is tight: loading needs about {gib(self.estimate.host)}, {gib(beside)} are free"
+        return ""
 
 
 def remedy(estimate: Estimate, device: torch.device) -> str:

@@ -229,6 +229,8 @@ def test_memory_is_chosen_and_told(clip: Path, tmp_path: Path, extra: list[str],
     dub(clip, tmp_path / "plain.mp4", *extra[2:])
     dub(clip, tmp_path / "out.mp4", *extra)
     assert "memory: " in capsys.readouterr().err
+    cache = "fp8" if "fp8" in extra else "device"
+    assert json.loads((tmp_path / "out.mp4.json").read_text())["memory"]["cache"] == cache
     assert digest(tmp_path / "plain.mp4") == digest(tmp_path / "out.mp4")
 
 
