@@ -155,13 +155,14 @@ class DatagenJob:
     Attributes:
         out: folder of everything it makes; `out/dataset` is the result.
         clips: clips with a switch; each gives up to two pairs.
-        backbone: as of `justdub dub`. adapters: put on it, NAME[:STRENGTH].
+        backbone, text_encoder: as of `justdub dub`. adapters: put on it, NAME[:STRENGTH].
         quantiser: of the clips' pictures (x264): 0 loses nothing.
     """
 
     out: str
     clips: int
     backbone: str = "mini"
+    text_encoder: str = ""
     adapters: tuple[str, ...] = ()
     device: str = "auto"
     dtype: str = "auto"

@@ -81,7 +81,8 @@ class Tools:
         """Of the backbone's weights."""
         from justdub.backbone import checkpoint
 
-        return checkpoint.fingerprint(checkpoint.find(self.job.backbone))
+        text = Path(self.job.text_encoder) if self.job.text_encoder else None
+        return checkpoint.fingerprint(checkpoint.find(self.job.backbone), text_encoder=text)
 
     @cached_property
     def pipe(self) -> Any:
@@ -90,9 +91,11 @@ class Tools:
         from justdub.lora.library import find
         from justdub.lora.reference import parse_reference
 
-        pipe = DubPipeline.from_pretrained(self.job.backbone, device=self.job.device, dtype=self.job.dtype)
-        for text in self.job.adapters:
-            reference = parse_reference(text)
+        job = self.job
+        text = job.text_encoder or None
+        pipe = DubPipeline.from_pretrained(job.backbone, device=job.device, dtype=job.dtype, text_encoder=text)
+        for name in job.adapters:
+            reference = parse_reference(name)
             pipe.load_adapter(find(reference.name), reference.strength)
         return pipe
 

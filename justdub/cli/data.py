@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("list", metavar="LIST", help="dataset.json, .jsonl or .csv")
     sub.add_argument("--cache", metavar="DIR", help="where to (default: .justdub-cache beside the list)")
     sub.add_argument("--backbone", "-b", default="mini", metavar="PATH", help="checkpoint folder (default: mini)")
+    sub.add_argument("--text-encoder", metavar="DIR", help="language model of an official single file")
     sub.add_argument(
         "--bucket", action="append", default=[], metavar="WxHxF", help="size and frames to cut to; repeatable"
     )
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     job = TrainJob(
         out="",
         backbone=arguments.backbone,
+        text_encoder=arguments.text_encoder or "",
         data=DataSettings(
             list=str(path),
             cache=arguments.cache or "",
@@ -72,7 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
     def load() -> checkpoint.Backbone:
         if not loaded:
             dtype = checkpoint.choose_dtype(arguments.dtype, state.device)
-            loaded.append(checkpoint.load(arguments.backbone, device=state.device, dtype=dtype))
+            text = arguments.text_encoder
+            loaded.append(checkpoint.load(arguments.backbone, device=state.device, dtype=dtype, text_encoder=text))
         return loaded[0]
 
     bars = Bars(quiet=arguments.quiet or not state.is_main_process)

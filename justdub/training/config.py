@@ -212,11 +212,13 @@ class AdapterSettings:
 
 @dataclass(frozen=True)
 class TrainJob:
-    """out: folder of the run. backbone: `mini` or a checkpoint's folder. start: an adapter file to go on from."""
+    """out: folder of the run. backbone: `mini`, a checkpoint's folder or an official single file, which needs
+    `text_encoder`, the folder of its language model. start: an adapter file to go on from."""
 
     out: str
     data: DataSettings
     backbone: str = "mini"
+    text_encoder: str = ""
     start: str = ""
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from justdub.backbone import checkpoint as backbones
-from justdub.errors import BadInputError
+from justdub.backbone.count import configs_of
 from justdub.lora import inject
 from justdub.lora.config import family, group
 from justdub.sequence import Geometry
@@ -70,7 +69,7 @@ def plan(job: TrainJob, clips: int, faults: int, shapes: Counter) -> Plan:
         shapes: how many clips there are of each (video target tokens, audio target tokens).
     """
     folder = backbones.find(job.backbone)
-    module = _meta_transformer(folder)
+    module = meta_transformer(folder)
     frozen = sum(p.numel() for p in module.parameters())
     inject.inject(module, job.lora, "planned")
     trained: Counter = Counter()
@@ -88,14 +87,10 @@ def tokens_of(cut: Cut, frame_rate: Fraction, geometry: Geometry) -> tuple[int, 
     return video, -(-mels // geometry.mels_per_latent)
 
 
-def _meta_transformer(folder: Path) -> torch.nn.Module:
-    from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
-
-    path = folder / "transformer" / "config.json"
-    if not path.is_file():
-        raise BadInputError(f"{folder} has no transformer/config.json", expected="a folder in diffusers layout")
+def meta_transformer(path: Path) -> torch.nn.Module:
+    """A backbone's transformer without its weights; path: a folder, or an official single file."""
     with torch.device("meta"):
-        return LTX2VideoTransformer3DModel.from_config(json.loads(path.read_text(encoding="utf-8")))
+        return configs_of(path).build("transformer")
 
 
 def _memory(job: TrainJob, module: torch.nn.Module, frozen: int, trained: Counter, shapes: Counter) -> dict[str, int]:

@@ -93,6 +93,7 @@ class Encoder:
         folder: of the backbone; its fingerprints name the files.
         buckets: see `Bucket`; none: the card's area in each clip's shape.
         downscale: of the video reference.
+        text_encoder: folder of the language model, where the backbone is an official single file.
     """
 
     def __init__(
@@ -103,11 +104,12 @@ class Encoder:
         *,
         buckets: Iterable[str] = (),
         downscale: int = 1,
+        text_encoder: Path | None = None,
     ) -> None:
         self.backbone, self.geometry, self.downscale = backbone, geometry, downscale
         self.card = Card.read(folder)
         self.codecs = checkpoint.fingerprint(folder, CODECS)
-        self.text_parts = checkpoint.fingerprint(folder, TEXT_PARTS)
+        self.text_parts = checkpoint.fingerprint(folder, TEXT_PARTS, text_encoder=text_encoder)
         self.buckets = tuple(Bucket.parse(text, geometry, downscale) for text in buckets)
 
     def run(

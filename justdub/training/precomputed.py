@@ -44,9 +44,10 @@ def take_over(
     *,
     broken_limit: float = 0.05,
     downscale: int = 1,
+    text_encoder: Path | None = None,
     report: Report | None = None,
 ) -> Encoded:
-    """Read a `.precomputed` folder into the cache.
+    """Read a `.precomputed` folder into the cache. text_encoder: see `precompute.Encoder`.
 
     Raises:
         MissingError: no such folder, or a part of it is missing.
@@ -60,7 +61,7 @@ def take_over(
     if not names:
         raise BadInputError(f"{folder / TARGET} holds no .pt files", expected="one for each clip")
     backbone = load()
-    parts = checkpoint.fingerprint(backbone.folder, TEXT_PARTS)
+    parts = checkpoint.fingerprint(backbone.folder, TEXT_PARTS, text_encoder=text_encoder)
     null = text_name(backbone.card.negative_prompt, parts)
     if not cache.text_path(null).exists():
         cache.write_text(null, backbone.text.encode(backbone.card.negative_prompt))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import yaml
 
 from justdub.backbone import checkpoint as backbones
 from justdub.backbone.checkpoint import Backbone
-from justdub.errors import BadInputError, JustDubError, UsageError
+from justdub.errors import JustDubError, UsageError
 from justdub.media import probe
 from justdub.sequence import Geometry
 from justdub.training import checkpoint, preview
@@ -21,7 +20,7 @@ from justdub.training.cache import Cache
 from justdub.training.config import TrainJob
 from justdub.training.dataset import Fault, PairList, read_pairs
 from justdub.training.loop import Outcome, Trainer
-from justdub.training.plan import Plan, plan, tokens_of
+from justdub.training.plan import Plan, meta_transformer, plan, tokens_of
 from justdub.training.precompute import Encoded, Encoder
 from justdub.training.precomputed import count_files, take_over
 
@@ -37,14 +36,9 @@ class Reports:
     say: Callable[[str], None] = lambda sentence: None
 
 
-def geometry_of(folder: Path) -> Geometry:
+def geometry_of(path: Path) -> Geometry:
     """What one latent of a backbone covers, from its config alone."""
-    from types import SimpleNamespace
-
-    path = folder / "transformer" / "config.json"
-    if not path.is_file():
-        raise BadInputError(f"{folder} has no transformer/config.json", expected="a folder in diffusers layout")
-    return Geometry.from_config(SimpleNamespace(**json.loads(path.read_text(encoding="utf-8"))))
+    return Geometry.from_config(meta_transformer(path).config)
 
 
 def encode(job: TrainJob, load: Callable[[], Backbone], reports: Reports, part: int = 0, parts: int = 1) -> Encoded:
@@ -59,6 +53,7 @@ def encode(job: TrainJob, load: Callable[[], Backbone], reports: Reports, part: 
             load,
             broken_limit=data.broken_limit,
             downscale=job.rules.reference_downscale,
+            text_encoder=Path(job.text_encoder) if job.text_encoder else None,
             report=reports.stage,
         )
     else:
@@ -82,7 +77,10 @@ def _pairs(job: TrainJob, reports: Reports) -> PairList:
 def _encoder(job: TrainJob, load: Callable[[], Backbone]) -> Encoder:
     folder = backbones.find(job.backbone)
     downscale = job.rules.reference_downscale
-    return Encoder(load, folder, geometry_of(folder), buckets=job.data.buckets, downscale=downscale)
+    return Encoder(
+        load, folder, geometry_of(folder), buckets=job.data.buckets, downscale=downscale,
+        text_encoder=Path(job.text_encoder) if job.text_encoder else None,
+    )  # fmt: skip
 
 
 def survey(job: TrainJob, reports: Reports = Reports()) -> Plan:
@@ -137,7 +135,8 @@ def run(job: TrainJob, *, resume: str = "", reports: Reports = Reports(), stop_a
     def load() -> Backbone:
         if not loaded:
             dtype = backbones.choose_dtype(job.train.dtype, accelerator.device)
-            loaded.append(backbones.load(job.backbone, device=accelerator.device, dtype=dtype))
+            text = job.text_encoder or None
+            loaded.append(backbones.load(job.backbone, device=accelerator.device, dtype=dtype, text_encoder=text))
         return loaded[0]
 
     encoded = encode(job, load, reports, accelerator.process_index, accelerator.num_processes)
