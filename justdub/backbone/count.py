@@ -170,6 +170,11 @@ class FileConfigs:
         return _language_model(folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder)
 
 
+def configs_of(path: Path, text_encoder: Path | None = None) -> Configs:
+    """Of a folder in diffusers layout, or of an official single file with the folder of its language model."""
+    return FileConfigs(path, text_encoder) if path.is_file() else FolderConfigs(path)
+
+
 def _language_model(folder: Path) -> torch.nn.Module:
     """Built from a config alone.
 
@@ -200,7 +205,7 @@ class Blueprint:
     def __init__(self, path: Path, *, dtype: torch.dtype, text_encoder: str | Path | None = None) -> None:
         self.dtype = dtype
         folder = None if text_encoder is None else Path(text_encoder).expanduser()
-        self.configs: Configs = FileConfigs(path, folder) if path.is_file() else FolderConfigs(path)
+        self.configs = configs_of(path, folder)
 
     def _module(self, part: str, **changes: Any) -> torch.nn.Module:
         with torch.device("meta"):
@@ -241,10 +246,6 @@ class Blueprint:
     @cached_property
     def connectors(self) -> Any:
         return self._module("connectors")
-
-    @property
-    def cache_is_exact(self) -> bool:
-        return self.block.cache_is_exact
 
     # -- weights ------------------------------------------------------------------------------------------------------
 

@@ -62,14 +62,6 @@ class JointTransformer:
     def dtype(self) -> torch.dtype:
         return self.module.dtype
 
-    @property
-    def cache_is_exact(self) -> bool:
-        """Whether isolated reference rows are the same at every noise level, so that caching them changes nothing.
-
-        In LTX-2.0 they are by themselves; from 2.3 on because `velocity` runs them at their own noise level.
-        """
-        return True
-
     def enable_gradient_checkpointing(self) -> None:
         self.module.enable_gradient_checkpointing(gradient_checkpointing_func=partial(checkpoint_block, self.attention))
 

@@ -144,7 +144,7 @@ class Planner:
             rules=rules,
             texts=2 if self.guided > 1 else 1,
             adapters=numbers * torch.finfo(self.dtype).bits // 8,
-            cached=settings.cache and self.blueprint.cache_is_exact and rules.reference == "isolated",
+            cached=settings.cache and rules.reference == "isolated",
         )
         self.estimator, self.free = Estimator(self.blueprint, self.job), memory.free_bytes(self.device)
 

@@ -130,7 +130,7 @@ class _PassRunner:
         self.bare = plan.without_reference()
         self.texts = {True: text, False: negative_text}
         isolated = plan.rules.reference == "isolated" and plan.has_reference
-        self.caching = use_cache and isolated and transformer.cache_is_exact
+        self.caching = use_cache and isolated
         self.caches: dict[bool, ReferenceCache] = {}
         self.passes = 0
 
