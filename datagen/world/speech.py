@@ -13,6 +13,7 @@ Source of the structures and constants: espeak-ng's public header `speak_lib.h`,
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import os
 import shutil
@@ -99,9 +100,19 @@ class _Engine:
         self.pieces: list[bytes] = []
         self.events: list[tuple[int, str]] = []
         self.callback = _Callback(self._receive)
-        self.espeak = ctypes.CDLL(str(shutil.copy(library, folder / library.name)))
-        self.espeak.espeak_Initialize(_SYNCHRONOUS, 0, str(folder).encode(), _OPTIONS)
+        self.library = str(shutil.copy(library, folder / library.name))
+        self._load()
+
+    def _load(self) -> None:
+        self.espeak = ctypes.CDLL(self.library)
+        self.espeak.espeak_Initialize(_SYNCHRONOUS, 0, self.home.name.encode(), _OPTIONS)
         self.espeak.espeak_SetSynthCallback(self.callback)
+
+    def _load_again(self) -> None:
+        """Forget all that was said: the library keeps it in variables of its own."""
+        self.espeak.espeak_Terminate()
+        _unload(self.espeak._handle)
+        self._load()
 
     @staticmethod
     def _link(source: Path, target: Path) -> None:
@@ -130,6 +141,7 @@ class _Engine:
         return name
 
     def speak(self, text: str, voice: str, settings: dict[int, int]) -> tuple[bytes, list[tuple[int, str]]]:
+        self._load_again()  # what was said before changes how a trilled r sounds
         self.pieces, self.events = [], []
         self.espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
         if self.espeak.espeak_SetVoiceByName(voice.encode()):
@@ -141,6 +153,7 @@ class _Engine:
         return b"".join(self.pieces), self.events
 
 
+_unload = _ctypes.FreeLibrary if os.name == "nt" else _ctypes.dlclose
 _lock = threading.Lock()
 _engine: _Engine | None = None
 

@@ -36,6 +36,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_clip_becomes_the_target_of_a_pair(clips: Path, tree: dict) -> None:
     tree |= {"footage": {"folder": str(clips), "lines": str(clips / "lines.csv")}, "clips": 1}
+    tree["generate"] = {"size": [96, 96]}
     job = jobs.build(run.DatagenJob, tree)
     found = run.run(job)
     tools = Tools(job)

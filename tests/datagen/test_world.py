@@ -321,3 +321,11 @@ def test_command_writes_a_sheet(tmp_path, capsys):
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert len(list(tmp_path.glob("*.wav"))) == len(list(tmp_path.glob("*.json"))) == 2
     assert "saying" in capsys.readouterr().out
+
+
+def test_a_line_sounds_the_same_whatever_was_said_before():
+    world = World(0)
+    plans = [world.plan(number) for number in range(60)]
+    said = [world.perform(plan).samples for plan in plans]
+    for plan, before in zip(reversed(plans), reversed(said), strict=True):
+        assert np.array_equal(world.perform(plan).samples, before)

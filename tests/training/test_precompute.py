@@ -90,7 +90,7 @@ def test_nothing_is_encoded_twice_and_nothing_stale_is_read(footage, tmp_path, t
     assert [pair.sample for pair in again.run(pairs, cache).pairs] == names and not again.calls
     smaller = encoder(tiny_folder, tiny, downscale=2).run(pairs, cache)
     assert not set(names) & {pair.sample for pair in smaller.pairs}, "another preprocessing has other names"
-    monkeypatch.setattr(checkpoint, "fingerprint", lambda folder, parts=(): f"other {parts}")
+    monkeypatch.setattr(checkpoint, "fingerprint", lambda folder, parts=(), text_encoder=None: f"other {parts}")
     retrained = encoder(tiny_folder, tiny).run(pairs, cache)
     assert not set(names) & {pair.sample for pair in retrained.pairs}, "other encoders have other names"
     clip = (footage / "a.mp4").read_bytes()
