@@ -9,7 +9,7 @@ PROMPT := The woman is speaking German, saying: "Der Soldat wartet im Park."
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
-	$(PY) infer.py --input $(CLIP) --prompt '$(PROMPT)' --output demo/dubbed.mp4
+	$(PY) infer.py --input $(CLIP) --prompt '$(PROMPT)' --adapter dub --output demo/dubbed.mp4
 	$(PY) -m justdub show $(CLIP) demo/dubbed.mp4 --output demo/dubbed.png
 	@echo "The dubbed clip is demo/dubbed.mp4, its record demo/dubbed.mp4.json; demo/dubbed.png shows it under the source $(CLIP)."
 
