@@ -96,7 +96,7 @@ class _Engine:
         self.voices.mkdir(parents=True)
         for name in _DATA_FILES:
             self._link(data / name, folder / name)
-        self.written: set[str] = set()
+        self.written = ""
         self.pieces: list[bytes] = []
         self.events: list[tuple[int, str]] = []
         self.callback = _Callback(self._receive)
@@ -132,13 +132,11 @@ class _Engine:
             index += 1
         return 0
 
-    def voice_name(self, text: str) -> str:
-        """The name under which the voice file `text` is known, written if new."""
-        name = f"t{hash_text(text):x}"
-        if name not in self.written:
-            (self.voices / name).write_text(f"language variant\nname {name}\n{text}")
-            self.written.add(name)
-        return name
+    def set_voice_file(self, text: str) -> None:
+        """Make `text` the voice file that is known as `_VARIANT`. There is only one: the library reads 349 at most."""
+        if text != self.written:
+            (self.voices / _VARIANT).write_text(f"language variant\nname {_VARIANT}\n{text}")
+            self.written = text
 
     def speak(self, text: str, voice: str, settings: dict[int, int]) -> tuple[bytes, list[tuple[int, str]]]:
         self._load_again()  # what was said before changes how a trilled r sounds
@@ -153,6 +151,7 @@ class _Engine:
         return b"".join(self.pieces), self.events
 
 
+_VARIANT = "speaker"
 _unload = _ctypes.FreeLibrary if os.name == "nt" else _ctypes.dlclose
 _lock = threading.Lock()
 _engine: _Engine | None = None
@@ -194,7 +193,8 @@ def speak(
         if _engine is None or _engine.process != os.getpid():
             _engine = _Engine()
         settings = {_RATE: rate, _VOLUME: volume, _PITCH: pitch, _RANGE: pitch_range}
-        raw, events = _engine.speak(text, f"{language}+{_engine.voice_name(voice)}", settings)
+        _engine.set_voice_file(voice)
+        raw, events = _engine.speak(text, f"{language}+{_VARIANT}", settings)
     native = np.frombuffer(raw, np.int16).astype(np.float32) / 32768
     events = [event for event in events if not event[1].startswith("(")]  # "(en)": the engine borrows another language
     times = [sample / NATIVE_RATE for sample, _ in events] + [len(native) / NATIVE_RATE]
