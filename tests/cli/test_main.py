@@ -57,7 +57,7 @@ def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_writing_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """Sent as soon as the writer's first hidden file is there; the clip is large enough for that to take a while."""
-    clip = clips.make_clip(tmp_path / "clip.mp4", seconds=4, size=(1280, 720), audio=None)
+    clip = clips.make_clip(tmp_path / "clip.mp4", seconds=10, size=(1280, 720), audio=None)
     command = [sys.executable, ROOT / "infer.py", "-i", clip, "-o", tmp_path / "out.mp4", "--text", "Hallo", "-l", "de"]
     command += ["--steps", "1", "--guidance", "1", "--audio-guidance", "1", "-q"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
