@@ -60,7 +60,11 @@ def test_a_signal_while_writing_leaves_nothing_behind(number: signal.Signals, tm
     clip = clips.make_clip(tmp_path / "clip.mp4", seconds=10, size=(1280, 720), audio=None)
     command = [sys.executable, ROOT / "infer.py", "-i", clip, "-o", tmp_path / "out.mp4", "--text", "Hallo", "-l", "de"]
     command += ["--steps", "1", "--guidance", "1", "--audio-guidance", "1", "-q"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A suite that runs in the background ignores Ctrl-C, and its children would too.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     while process.poll() is None and not list(tmp_path.glob(".justdub-*picture*")):
         time.sleep(0.02)
     process.send_signal(number)
