@@ -320,7 +320,20 @@ def test_gradient_checkpointing_keeps_the_layout_of_each_pass(rules: SequenceRul
 
 
 def test_isolated_references_of_2_3_train_in_a_process_group(tmp_path: Path) -> None:
-    """Their two forward calls before one backward are shared like one."""
+    """Their two forward calls before one backward are shared like one. In a process of its own: gloo's end may hang."""
+    from multiprocessing import get_context
+
+    process = get_context("spawn").Process(target=_train_in_a_group, args=(tmp_path,))
+    process.start()
+    process.join(timeout=120)
+    process.kill()
+    largest, apart = map(float, (tmp_path / "found").read_text().split())
+    assert apart == 0 and largest > 1e-3
+
+
+def _train_in_a_group(folder: Path) -> None:
+    import os
+
     from peft import LoraConfig
     from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
@@ -330,14 +343,13 @@ def test_isolated_references_of_2_3_train_in_a_process_group(tmp_path: Path) -> 
     model.module.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets, init_lora_weights=False))
     plans = [models.plan(model, ISOLATED)]
     alone = lora_gradients(model, plans)
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
-    try:
-        model.call = DistributedDataParallel(model.module)
-        shared = lora_gradients(model, plans)
-    finally:
-        distributed.destroy_process_group()
-    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
-    assert max(g.abs().max().item() for g in alone) > 1e-3
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'group'}", rank=0, world_size=1)
+    model.call = DistributedDataParallel(model.module)
+    shared = lora_gradients(model, plans)
+    largest = max(g.abs().max().item() for g in alone)
+    apart = max((a - b).abs().max().item() for a, b in zip(alone, shared, strict=True))
+    (folder / "found").write_text(f"{largest} {apart}")
+    os._exit(0)
 
 
 def test_peft_wrapping_keeps_the_rule() -> None:
