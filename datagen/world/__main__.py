@@ -1,6 +1,7 @@
 """`python -m datagen.world`: a contact sheet with sounds and truth, or a benchmark.
 
 `python -m datagen.world pairs`: a training set for dubbing adapters; see `... pairs --help`.
+`python -m datagen.world switching`: one for adapters that generate clips in which the language changes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["pairs"]:
-        return pairs_main(arguments[1:])
+        return _told(pairs_main, arguments[1:])
+    if arguments[:1] == ["switching"]:
+        return _told(switching_main, arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m datagen.world", description=__doc__)
     parser.add_argument("--out", type=Path, help="folder for sheet.png, clipNNN.wav and clipNNN.json")
     parser.add_argument("--n", type=int, default=16, help="number of clips (default %(default)s)")
@@ -58,8 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def pairs_main(arguments: list[str]) -> int:
-    """`python -m datagen.world pairs`; returns the exit code. A fault is one line on standard error."""
+def pairs_main(arguments: list[str]) -> None:
+    """`python -m datagen.world pairs`."""
     parser = argparse.ArgumentParser(
         prog="python -m datagen.world pairs",
         description="Write paired clips with face masks and dataset.json. What is there already is not drawn again.",
@@ -80,25 +84,59 @@ def pairs_main(arguments: list[str]) -> int:
 
     torch.set_num_threads(1)
     command = shlex.join(["python", "-m", "datagen.world", "pairs", *arguments])
+    request = pairs.Request(
+        count=options.n,
+        split=options.split,
+        first=options.first,
+        languages=pairs.parse_languages(options.to),
+        seed=options.seed,
+        everything=options.all,
+    )
+    examples = pairs.write(options.out, request, workers=options.workers, command=command, progress=_Progress("pairs"))
+    sys.stdout.write(f"{options.n} pairs, {examples} examples in {options.out / 'dataset.json'}\n")
+
+
+def switching_main(arguments: list[str]) -> None:
+    """`python -m datagen.world switching`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datagen.world switching",
+        description="Write clips in which the speaker changes the language, with face masks and dataset.json. "
+        "What is there already is not drawn again.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for clips, masks, dataset.json and README.md")
+    parser.add_argument("--n", type=int, default=2000, help="number of clips (default %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="base", help="of the world (default %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip (default %(default)s)")
+    parser.add_argument("--frames", type=int, default=97, help="of a clip (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the world (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes, a core each (default %(default)s)")
+    options = parser.parse_args(arguments)
+
+    import torch
+
+    from datagen.world import switching_set
+
+    torch.set_num_threads(1)
+    command = shlex.join(["python", "-m", "datagen.world", "switching", *arguments])
+    request = switching_set.Request(
+        count=options.n, split=options.split, first=options.first, frames=options.frames, seed=options.seed
+    )
+    clips = switching_set.write(
+        options.out, request, workers=options.workers, command=command, progress=_Progress("clips")
+    )
+    sys.stdout.write(f"{clips} clips in {options.out / 'dataset.json'}\n")
+
+
+def _told(verb: Callable[[list[str]], None], arguments: list[str]) -> int:
+    """Run a verb; returns the exit code. A fault is one line on standard error."""
     try:
-        request = pairs.Request(
-            count=options.n,
-            split=options.split,
-            first=options.first,
-            languages=pairs.parse_languages(options.to),
-            seed=options.seed,
-            everything=options.all,
-        )
-        examples = pairs.write(
-            options.out, request, workers=options.workers, command=command, progress=_Progress("pairs")
-        )
+        verb(arguments)
     except JustDubError as error:
-        sys.stderr.write(f"pairs: error: {error}\n")
+        sys.stderr.write(f"{verb.__name__.removesuffix('_main')}: error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("pairs: interrupted; the same command goes on from here\n")
+        sys.stderr.write(f"{verb.__name__.removesuffix('_main')}: interrupted; the same command goes on from here\n")
         return EXIT_INTERRUPTED
-    sys.stdout.write(f"{options.n} pairs, {examples} examples in {options.out / 'dataset.json'}\n")
     return 0
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from datagen.world.features import feature_centre
 from datagen.world.plan import ClipPlan
 from datagen.world.speech import LANGUAGES
 from datagen.world.voices import voice
+from datagen.world.workers import spread
 from justdub.dubbing.prompt import find_language, standard_prompt
 from justdub.errors import BadInputError, UsageError
 
@@ -294,33 +296,12 @@ def write(
     missing = [both for both in plans if folder.find(both[0].index) is None]
     parts = [missing[at : at + TOGETHER] for at in range(0, len(missing), TOGETHER)]
     done = 0
-    for count in _drawn(root, request, parts, workers):
+    for count in spread(partial(_add, root, request), parts, workers):
         done += count
         if progress is not None:
             progress(done, len(missing))
     facts = [folder.find(both[0].index) for both in plans]
     return len(folder.write_list(request, facts, command))
-
-
-def _drawn(root: Path, request: Request, parts: list[list[Plans]], workers: int) -> Iterator[int]:
-    """Draw and write, here or in other processes; yields how many pairs were added."""
-    if workers < 1:
-        raise UsageError(f"{workers} workers", expected="1 or more")
-    if min(workers, len(parts)) <= 1:
-        for part in parts:
-            yield _add(root, request, part)
-        return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(min(workers, len(parts)), get_context("spawn"), _settle) as pool:
-        jobs = [pool.submit(_add, root, request, part) for part in parts]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _add(root: Path, request: Request, part: list[Plans]) -> int:
@@ -335,18 +316,3 @@ def _add(root: Path, request: Request, part: list[Plans]) -> int:
             f"{root} cannot be written: {error.strerror}", remedy="free space, or another --out"
         ) from error
     return len(part)
-
-
-def _settle() -> None:
-    """Start a worker: one core, and an end with its parent; Ctrl-C is the parent's to answer."""
-    import multiprocessing
-    import os
-    import signal
-    import threading
-
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

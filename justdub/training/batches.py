@@ -15,9 +15,20 @@ import numpy as np
 import torch
 
 from justdub import flow
-from justdub.training.config import DropoutSettings, NoiseSettings
+from justdub.training.config import DropoutSettings, InpaintSettings, NoiseSettings
 
 ORDER, DRAWS, DROPOUT = 1, 2, 3  # what a random stream is for: streams of different purposes never meet
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What of a clip is generated when the rest is given: the face mask, `grow` latents larger, and, if `sound`, the
+    sound, from `start` to `end` (shares of the clip's length)."""
+
+    start: float
+    end: float
+    sound: bool
+    grow: int
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Draw:
     Attributes:
         index: of the pair. seed: of its noise. keep_first_frame: give the first frame clean.
         condition: `full`, `no_text`, `no_reference` or `nothing`.
-        video_sigma, audio_sigma: noise levels.
+        video_sigma, audio_sigma: noise levels. gap: what is generated, None for everything.
     """
 
     index: int
@@ -36,6 +47,7 @@ class Draw:
     keep_first_frame: bool
     video_sigma: float
     audio_sigma: float
+    gap: Gap | None = None
 
     @property
     def has_reference(self) -> bool:
@@ -89,7 +101,14 @@ def random_stream(*numbers: int) -> int:
 
 
 def draw(
-    index: int, step: int, slot: int, seed: int, tokens: int, noise: NoiseSettings, dropout: DropoutSettings
+    index: int,
+    step: int,
+    slot: int,
+    seed: int,
+    tokens: int,
+    noise: NoiseSettings,
+    dropout: DropoutSettings,
+    inpaint: InpaintSettings,
 ) -> Draw:
     """The random choices for the sample in place `slot` of an update.
 
@@ -107,4 +126,13 @@ def draw(
     edges = np.cumsum([getattr(dropout, state) for state in states])
     place = int(np.searchsorted(edges, choices.uniform(), side="right"))
     condition = states[place] if place < len(states) else "full"
-    return Draw(index, own, condition, bool(choices.uniform() < noise.first_frame), video, audio)
+    keep_first_frame = bool(choices.uniform() < noise.first_frame)
+    gap = _gap(choices, inpaint) if choices.uniform() < inpaint.share else None
+    return Draw(index, own, condition, keep_first_frame, video, audio, gap)
+
+
+def _gap(choices: np.random.Generator, settings: InpaintSettings) -> Gap:
+    """One of the clip's halves, a little more or less of it; masks reach further in some clips than in others."""
+    middle, edge = 0.5 + choices.uniform(-0.04, 0.04), choices.uniform(0, 0.05)
+    start, end = (middle, 1 - edge) if choices.uniform() < 0.5 else (edge, middle)
+    return Gap(start, end, bool(choices.uniform() >= settings.lips), int(choices.integers(3)))

@@ -42,12 +42,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class Sample:
-    """An encoded pair, normalised latents; mask_fhw in [0, 1] or None."""
+    """An encoded pair, normalised latents; no reference: both None; mask_fhw in [0, 1] or None."""
 
     video_target_Cfhw: Tensor
-    video_reference_Cfhw: Tensor
+    video_reference_Cfhw: Tensor | None
     audio_target_CTM: Tensor
-    audio_reference_CTM: Tensor
+    audio_reference_CTM: Tensor | None
     mask_fhw: Tensor | None
     frame_rate: Fraction
 
@@ -61,7 +61,7 @@ def digest_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sample_name(target: Path, reference: Path, mask: Path | None, cut: Cut, encoders: str) -> str:
+def sample_name(target: Path, reference: Path | None, mask: Path | None, cut: Cut, encoders: str) -> str:
     """Name of a pair's file. encoders: fingerprint of the two VAEs."""
     parts = [digest_of_file(path) if path else "" for path in (target, reference, mask)]
     return _name({"media": parts, "cut": asdict(cut), "encoders": encoders, "version": VERSION})
@@ -90,12 +90,10 @@ class Cache:
 
     def write_sample(self, name: str, sample: Sample) -> None:
         """Video latents and mask in half precision, audio latents in float32 (their precision is heard)."""
-        tensors = {
-            "video_target": sample.video_target_Cfhw.half(),
-            "video_reference": sample.video_reference_Cfhw.half(),
-            "audio_target": sample.audio_target_CTM.float(),
-            "audio_reference": sample.audio_reference_CTM.float(),
-        }
+        tensors = {"video_target": sample.video_target_Cfhw.half(), "audio_target": sample.audio_target_CTM.float()}
+        if sample.video_reference_Cfhw is not None:
+            tensors["video_reference"] = sample.video_reference_Cfhw.half()
+            tensors["audio_reference"] = sample.audio_reference_CTM.float()
         if sample.mask_fhw is not None:
             tensors["mask"] = sample.mask_fhw.half()
         _write(self.sample_path(name), tensors, {"frame_rate": str(sample.frame_rate)})
@@ -104,9 +102,9 @@ class Cache:
         tensors, metadata = _read(self.sample_path(name))
         return Sample(
             tensors["video_target"],
-            tensors["video_reference"],
+            tensors.get("video_reference"),
             tensors["audio_target"],
-            tensors["audio_reference"],
+            tensors.get("audio_reference"),
             tensors.get("mask"),
             Fraction(metadata["frame_rate"]),
         )

@@ -79,6 +79,28 @@ class DropoutSettings:
                 f"condition dropout of {', '.join(map(str, shares))}", expected="shares of at most 1 in all"
             )
 
+    @property
+    def references(self) -> bool:
+        """Whether any sample keeps its reference; without, the list needs none."""
+        return self.no_reference + self.nothing < 1
+
+
+@dataclass(frozen=True)
+class InpaintSettings:
+    """Samples of which only a part is generated and the rest is given clean: the face mask and the sound of the clip's
+    first or second half. So a backbone learns to make training pairs (`python -m datagen`).
+
+    Attributes: share: of the samples. lips: share of these that are given all of the sound.
+    """
+
+    share: float = 0.0
+    lips: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("share", "lips"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"inpaint.{name} is {getattr(self, name)}", expected="0 to 1")
+
 
 @dataclass(frozen=True)
 class OptimizerSettings:
@@ -225,6 +247,7 @@ class TrainJob:
     rules: SequenceRules = field(default_factory=SequenceRules)
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     dropout: DropoutSettings = field(default_factory=DropoutSettings)
+    inpaint: InpaintSettings = field(default_factory=InpaintSettings)
     loss: LossWeights = field(default_factory=LossWeights)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     train: LoopSettings = field(default_factory=LoopSettings)

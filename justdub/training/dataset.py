@@ -1,9 +1,9 @@
 """The list of training pairs: what JUST-DUB-IT and the LTX-2 trainer write, read strictly.
 
-An entry names a target clip (what should come out), a reference clip (the source), a caption (the target's prompt) and,
-if there is one, a video mask of the face. JSON (a list), JSONL and CSV are read; columns may have either project's
-names. Paths are relative to the list and stay inside of its folder, so that a list from elsewhere cannot make this
-program read other files.
+An entry names a target clip (what should come out), a reference clip (the source; not needed where none is ever used),
+a caption (the target's prompt) and, if there is one, a video mask of the face. JSON (a list), JSONL and CSV are read;
+columns may have either project's names. Paths are relative to the list and stay inside of its folder, so that a list
+from elsewhere cannot make this program read other files.
 
 A fault in one entry does not stop the reading: every entry is looked at, and all faults are reported together.
 """
@@ -34,13 +34,13 @@ class Pair:
     """One training example.
 
     Attributes:
-        target, reference, mask: absolute paths of existing files; mask None for none.
+        target, reference, mask: absolute paths of existing files; reference or mask None for none.
         caption: the prompt of the target.
         entry: its place in the list, from 1.
     """
 
     target: Path
-    reference: Path
+    reference: Path | None
     mask: Path | None
     caption: str
     entry: int
@@ -67,12 +67,13 @@ class PairList:
     ignored: tuple[str, ...]
 
 
-def read_pairs(path: str | Path, *, outside: bool = False) -> PairList:
+def read_pairs(path: str | Path, *, outside: bool = False, references: bool = True) -> PairList:
     """Read a list of pairs.
 
     Args:
         path: dataset.json, .jsonl or .csv.
         outside: allow paths that leave the list's folder, absolute ones among them.
+        references: every entry must have one.
 
     Raises:
         MissingError: no such file.
@@ -82,8 +83,13 @@ def read_pairs(path: str | Path, *, outside: bool = False) -> PairList:
     if not path.is_file():
         raise MissingError(f"no dataset at {path}", expected="a .json, .jsonl or .csv file")
     pairs, faults, seen, used, columns = [], [], {}, set(), {}
+    optional = ("mask",) if references else ("mask", "reference")
     for number, entry in _entries(path):
-        found = _pair(entry, number, path.parent, outside) if isinstance(entry, dict) else _no_entry(entry, number)
+        found = (
+            _pair(entry, number, path.parent, outside, optional)
+            if isinstance(entry, dict)
+            else _no_entry(entry, number)
+        )
         if isinstance(found, Pair):
             key = (found.target, found.reference, found.caption)
             if key in seen:
@@ -156,13 +162,13 @@ def _column(entry: dict[str, Any], field: str) -> str | None:
     return next((name for name in COLUMNS[field] if name in entry), None)
 
 
-def _pair(entry: dict[str, Any], number: int, folder: Path, outside: bool) -> Pair | Fault:
+def _pair(entry: dict[str, Any], number: int, folder: Path, outside: bool, optional: tuple[str, ...]) -> Pair | Fault:
     values: dict[str, str] = {}
     for field, names in COLUMNS.items():
         column = _column(entry, field)
         value = entry.get(column) if column else None
         if value is None or value == "":
-            if field == "mask":
+            if field in optional:
                 continue
             return Fault(number, f"no {names[0]}")
         if not isinstance(value, str):
@@ -181,9 +187,9 @@ def _pair(entry: dict[str, Any], number: int, folder: Path, outside: bool) -> Pa
         if isinstance(found, str):
             return Fault(number, f"{_column(entry, field)} {values[field]!r} {found}")
         paths[field] = found
-    if paths["target"] == paths["reference"]:
+    if paths["target"] == paths.get("reference"):
         return Fault(number, "target and reference are the same file")
-    return Pair(paths["target"], paths["reference"], paths.get("mask"), caption, number)
+    return Pair(paths["target"], paths.get("reference"), paths.get("mask"), caption, number)
 
 
 def _inside(text: str, folder: Path, outside: bool) -> Path | str:

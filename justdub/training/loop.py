@@ -231,7 +231,9 @@ class Trainer:
                 pair = self.encoded.pairs[int(indices[slot])]
                 sample = self.encoded.cache.read_sample(pair.sample)
                 tokens = sample.video_target_Cfhw[0].numel() // self.joint.geometry.patch**2
-                chosen = draw(int(indices[slot]), step, slot, job.train.seed, tokens, job.noise, job.dropout)
+                chosen = draw(
+                    int(indices[slot]), step, slot, job.train.seed, tokens, job.noise, job.dropout, job.inpaint
+                )
                 text = self.encoded.cache.read_text(pair.text if chosen.has_text else self.encoded.null_text)
                 examples.append(Example(sample, text, chosen))
             found += parts(examples, self.joint, job.rules, self.device)
@@ -240,11 +242,11 @@ class Trainer:
     def _totals(self, laid_out: list[Part]) -> Totals:
         """Weights of the whole update, over all processes."""
         video = sum(float(part.weights(self.job.loss).sum()) for part in laid_out)
-        audio = float(sum(part.plan.audio.clean_BNC.shape[:2].numel() for part in laid_out))
+        audio = float(sum(part.audio_tokens() for part in laid_out))
         totals = torch.tensor([video, audio])
         if self.accelerator.num_processes > 1:
             totals = self.accelerator.reduce(totals.to(self.device), "sum").cpu()
-        return Totals(max(float(totals[0]), 1e-6), float(totals[1]))
+        return Totals(*(max(float(total), 1e-6) for total in totals))
 
     def _gradient_norm(self) -> torch.Tensor:
         gradients = [p.grad for p in self.named.values() if p.grad is not None]

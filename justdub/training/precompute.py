@@ -134,7 +134,7 @@ class Encoder:
             self._encode_text(self.card.negative_prompt, null, cache)
         for number, pair in enumerate(pairs.pairs):
             try:
-                target, reference = probe(pair.target), probe(pair.reference)
+                target, reference = probe(pair.target), probe(pair.reference) if pair.reference else None
                 cut = self.cut(target, reference)
                 name = sample_name(pair.target, pair.reference, pair.mask, cut, self.codecs)
                 text = text_name(pair.caption, self.text_parts)
@@ -150,21 +150,22 @@ class Encoder:
         check_broken(faults, len(pairs.faults) + total, broken_limit)
         return Encoded(cache, tuple(found), tuple(faults), null)
 
-    def cut(self, target: ClipInfo, reference: ClipInfo) -> Cut:
+    def cut(self, target: ClipInfo, reference: ClipInfo | None) -> Cut:
         """Size and length that both clips are read at.
 
         Raises:
             BadInputError: the clips disagree, or are too short.
         """
-        if target.video.frame_rate != reference.video.frame_rate:
+        if reference is not None and target.video.frame_rate != reference.video.frame_rate:
             raise BadInputError(
                 f"the target has {_rate(target)} frames/s and the reference {_rate(reference)}",
                 expected="one frame rate",
             )
-        for role, info in (("target", target), ("reference", reference)):
+        clips = {"target": target} if reference is None else {"target": target, "reference": reference}
+        for role, info in clips.items():
             if info.audio is None:
                 raise BadInputError(f"the {role} has no sound")
-        frames = min(target.video.frames, reference.video.frames)
+        frames = min(info.video.frames for info in clips.values())
         fitting = [bucket for bucket in self.buckets if bucket.frames <= frames]
         if self.buckets and not fitting:
             raise BadInputError(f"{frames} frames", expected=f"{min(b.frames for b in self.buckets)} or more")
@@ -185,7 +186,7 @@ class Encoder:
         """Read and encode both clips and the mask."""
         backbone = self.backbone()
         codec, audio = backbone.video_codec, backbone.audio_codec
-        target, reference = probe(pair.target), probe(pair.reference)
+        target, reference = probe(pair.target), probe(pair.reference) if pair.reference else None
         rate = target.video.frame_rate
 
         def sound(info: ClipInfo) -> torch.Tensor:
@@ -199,9 +200,11 @@ class Encoder:
             mask = to_latents(mask_FHW, self.geometry)
         sample = Sample(
             video_target_Cfhw=codec.encode(read_frames_cut(target, cut))[0],
-            video_reference_Cfhw=codec.encode(read_frames_cut(reference, cut), cut.reference_downscale)[0],
+            video_reference_Cfhw=(
+                codec.encode(read_frames_cut(reference, cut), cut.reference_downscale)[0] if reference else None
+            ),
             audio_target_CTM=sound(target),
-            audio_reference_CTM=sound(reference),
+            audio_reference_CTM=sound(reference) if reference else None,
             mask_fhw=mask,
             frame_rate=rate,
         )

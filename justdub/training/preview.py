@@ -22,6 +22,7 @@ from justdub.training.dataset import Pair
 
 def choose(job: TrainJob, pairs: Sequence[Pair]) -> tuple[PreviewClip, ...]:
     """The clips to show: those of the job, else some of the list, spread over it."""
+    pairs = [pair for pair in pairs if pair.reference is not None]
     if job.preview.clips or not pairs:
         return job.preview.clips
     places = np.linspace(0, len(pairs) - 1, min(job.preview.from_data, len(pairs))).round().astype(int)

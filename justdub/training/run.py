@@ -68,7 +68,7 @@ def encode(job: TrainJob, load: Callable[[], Backbone], reports: Reports, part: 
 
 
 def _pairs(job: TrainJob, reports: Reports) -> PairList:
-    pairs = read_pairs(job.data.list, outside=job.data.allow_outside)
+    pairs = read_pairs(job.data.list, outside=job.data.allow_outside, references=job.dropout.references)
     for name in pairs.ignored:
         reports.say(f"{pairs.path}: the column {name} is not used")
     return pairs
@@ -98,7 +98,7 @@ def survey(job: TrainJob, reports: Reports = Reports()) -> Plan:
         for number, pair in enumerate(pairs.pairs, 1):
             try:
                 target = probe(pair.target)
-                cut = encoder.cut(target, probe(pair.reference))
+                cut = encoder.cut(target, probe(pair.reference) if pair.reference else None)
                 shapes[tokens_of(cut, target.video.frame_rate, encoder.geometry)] += 1
             except JustDubError as error:
                 rejected.append(Fault(pair.entry, str(error)))

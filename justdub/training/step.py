@@ -18,11 +18,12 @@ from justdub import flow
 from justdub.backbone.text import TextContext
 from justdub.backbone.transformer import JointTransformer
 from justdub.faces.masks import to_tokens
-from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
-from justdub.training.batches import Draw
+from justdub.sequence import Known, SequencePlan, SequenceRules, plan_sequence
+from justdub.training.batches import Draw, Gap
 from justdub.training.cache import Sample, pad_texts
 from justdub.training.loss import LossWeights, Totals, dubbing_loss, video_weights
 
+_FACE = 0.5  # mask values above it are face
 TEXT_MULTIPLE = 32  # prompts are padded to it: few lengths, few graphs when compiled
 
 
@@ -33,6 +34,10 @@ class Example:
     sample: Sample
     text: TextContext
     draw: Draw
+
+    @property
+    def has_reference(self) -> bool:
+        return self.draw.has_reference and self.sample.video_reference_Cfhw is not None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Part:
 
     def weights(self, weights: LossWeights) -> Tensor:
         return video_weights(self.plan.video.kept_BN, self.mask_BFHW, weights)
+
+    def audio_tokens(self) -> int:
+        """Audio target tokens that are generated."""
+        return int((~self.plan.audio.kept_BN).sum())
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def parts(
     """Lay examples of one shape out for as few forward passes as possible."""
     found = []
     for has_reference in (True, False):
-        chosen = tuple(example for example in examples if example.draw.has_reference == has_reference)
+        chosen = tuple(example for example in examples if example.has_reference == has_reference)
         if chosen:
             found.append(_part(chosen, has_reference, joint, rules, device))
     return found
@@ -88,6 +97,7 @@ def _part(
         geometry=joint.geometry,
         rules=rules,
         keep_first_frame_B=torch.tensor([example.draw.keep_first_frame for example in examples]),
+        known=_known(examples),
     )
     mask_BFHW = None
     if any(example.sample.mask_fhw is not None for example in examples):
@@ -96,6 +106,34 @@ def _part(
         mask_BFHW = to_tokens(torch.stack(masks), joint.geometry.patch).to(device)
     text = pad_texts([example.text for example in examples], TEXT_MULTIPLE)
     return Part(plan, _to(text, device), mask_BFHW, examples)
+
+
+def _known(examples: Sequence[Example]) -> Known | None:
+    """What is given of samples of which only a part is generated; None: there are none."""
+    if all(example.draw.gap is None for example in examples):
+        return None
+    video, audio = [], []
+    for example in examples:
+        sample, gap = example.sample, example.draw.gap
+        frames, steps = sample.video_target_Cfhw.shape[1], sample.audio_target_CTM.shape[1]
+        if gap is None:
+            video.append(torch.zeros(sample.video_target_Cfhw.shape[1:], dtype=torch.bool))
+            audio.append(torch.zeros(steps, dtype=torch.bool))
+            continue
+        free_fhw = torch.ones(sample.video_target_Cfhw.shape[1:], dtype=torch.bool)
+        if sample.mask_fhw is not None:
+            wide = 2 * gap.grow + 1
+            face_fhw = (sample.mask_fhw.float() > _FACE).float()
+            free_fhw = torch.nn.functional.max_pool2d(face_fhw[:, None], wide, 1, gap.grow)[:, 0] > 0
+        video.append(~(free_fhw & _between(gap, frames)[:, None, None]))
+        audio.append(~_between(gap, steps) if gap.sound else torch.ones(steps, dtype=torch.bool))
+    return Known(torch.stack(video), torch.stack(audio))
+
+
+def _between(gap: Gap, count: int) -> Tensor:
+    """bool (count,): latents within the gap's time."""
+    when = (torch.arange(count) + 0.5) / count
+    return (when >= gap.start) & (when < gap.end)
 
 
 def losses(joint: JointTransformer, part: Part, weights: LossWeights, totals: Totals) -> Losses:
@@ -118,7 +156,11 @@ def losses(joint: JointTransformer, part: Part, weights: LossWeights, totals: To
     found = joint.velocity(sequence, part.text).target(sequence)
     true = [flow.velocity(stream.clean_BNC, noise) for stream, noise in zip(streams, noises, strict=True)]
     common: dict[str, Any] = dict(
-        kept_BN=plan.video.kept_BN, face_mask_BFHW=part.mask_BFHW, weights=weights, totals=totals
+        kept_BN=plan.video.kept_BN,
+        audio_kept_BN=plan.audio.kept_BN,
+        face_mask_BFHW=part.mask_BFHW,
+        weights=weights,
+        totals=totals,
     )
     total = dubbing_loss(
         video_predicted_BNC=found.video_BNC,
@@ -128,7 +170,8 @@ def losses(joint: JointTransformer, part: Part, weights: LossWeights, totals: To
         **common,
     )
     with torch.no_grad():
-        audio = (found.audio_BNC.float() - true[1]).square().mean(-1).sum() / totals.audio
+        error_BN = (found.audio_BNC.float() - true[1]).square().mean(-1)
+        audio = (error_BN * ~plan.audio.kept_BN).sum() / totals.audio
     return Losses(total, float(total.detach() - weights.audio * audio), float(audio))
 
 

@@ -127,3 +127,12 @@ def test_a_list_that_is_none(folder: Path, name: str, content: bytes, message: s
 def test_no_list(tmp_path: Path) -> None:
     with pytest.raises(MissingError):
         read_pairs(tmp_path / "none.json")
+
+
+def test_references_are_asked_for_only_where_they_are_used(folder: Path) -> None:
+    alone = {"caption": CAPTION, "media_path": "a.mp4", "mask_path": "m.mp4"}
+    path = write(folder, GOOD, alone, alone | {"reference_path": "none.mp4"})
+    assert str(read_pairs(path).faults[0]) == "entry 2: no reference_path"
+    found = read_pairs(path, references=False)
+    assert [pair.reference for pair in found.pairs] == [folder / "b.mp4", None]
+    assert "does not exist" in str(found.faults[0]), "one that is named must be there"

@@ -18,7 +18,7 @@ from justdub.media import probe
 from justdub.sequence import Geometry
 from justdub.training.batches import Order, draw
 from justdub.training.cache import Cache, Cut, pad_texts
-from justdub.training.config import DropoutSettings, NoiseSettings
+from justdub.training.config import DropoutSettings, InpaintSettings, NoiseSettings
 from justdub.training.dataset import read_pairs
 from justdub.training.precompute import Bucket, Encoder, read_frames_cut
 
@@ -182,8 +182,8 @@ def test_every_epoch_has_every_pair_in_updates_of_one_shape():
 
 def test_draws_have_their_shares_and_do_not_depend_on_each_other():
     noise, dropout = NoiseSettings(apart=0.25, first_frame=0.5), DropoutSettings(0.2, 0.1, 0.05)
-    drawn = [draw(0, step, slot, 3, 117, noise, dropout) for step in range(500) for slot in range(4)]
-    assert drawn[7] == draw(0, 1, 3, 3, 117, noise, dropout)
+    drawn = [draw(0, step, slot, 3, 117, noise, dropout, InpaintSettings()) for step in range(500) for slot in range(4)]
+    assert drawn[7] == draw(0, 1, 3, 3, 117, noise, dropout, InpaintSettings())
     assert len({one.seed for one in drawn}) == len(drawn)
 
     def share(test) -> float:
@@ -200,3 +200,15 @@ def test_half_precision_on_disk(tmp_path, pairs):
     path = pairs.cache.sample_path(pairs.pairs[0].sample)
     kinds = {name: tensor.dtype for name, tensor in load_file(path).items()}
     assert kinds["video_target"] == torch.float16 and kinds["audio_target"] == torch.float32
+
+
+def test_a_clip_without_reference(footage, tmp_path, tiny, tiny_folder):
+    alone = {"caption": "Hello.", "media_path": "a.mp4", "mask_path": "mask.mp4"}
+    pairs = read_pairs(listed(footage, "alone", alone), references=False)
+    cache = Cache(tmp_path)
+    (pair,) = encoder(tiny_folder, tiny).run(pairs, cache).pairs
+    sample = cache.read_sample(pair.sample)
+    assert sample.video_reference_Cfhw is None and sample.audio_reference_CTM is None
+    (both,) = encoder(tiny_folder, tiny).run(read_pairs(listed(footage, "both", entry(mask="mask"))), cache).pairs
+    assert both.sample != pair.sample
+    assert torch.equal(cache.read_sample(both.sample).video_target_Cfhw, sample.video_target_Cfhw)

@@ -1,0 +1,178 @@
+"""Clips that switch language as a training set for generating adapters: `python -m datagen.world switching --out DIR`.
+
+    DIR/clips/000017.mp4    a clip of two lines (`switching`, `film`)
+    DIR/clips/000017.json   what is true of it; written last: a clip without it is not there
+    DIR/masks/000017.mp4    lips, chin and what lies between, white
+    DIR/dataset.json        caption, media_path, mask_path
+    DIR/README.md           the card
+
+Legend: F frames, H = W = size, 2 = x, y in pixels, 4 = x0, y0, x1, y1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen import film
+from datagen.world import splits, switching
+from datagen.world.clip import Take, World
+from datagen.world.features import feature_centre
+from datagen.world.render import render
+from datagen.world.workers import spread
+from justdub.errors import BadInputError, UsageError
+
+TOGETHER = 8  # clips drawn in one go
+_MARGIN = 4  # pixels of a 96-pixel frame around lips and chin
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which clips: `count` of a split of the world, from number `first` on, of so many frames.
+
+    Raises:
+        UsageError: a count below 1, a first below 0, an unknown split, too few frames for two lines.
+    """
+
+    count: int
+    split: str = "base"
+    first: int = 0
+    frames: int = 97
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"{self.count} clips", expected="1 or more")
+        if self.first < 0 or self.seed < 0:
+            raise UsageError(f"first {self.first}, seed {self.seed}", expected="0 or more")
+        if self.split not in splits.SPLITS:
+            raise UsageError(f"split {self.split!r}", expected="one of " + ", ".join(splits.SPLITS))
+        if self.frames < 49:
+            raise UsageError(f"{self.frames} frames", expected="49 or more: two lines")
+
+    def world(self) -> World:
+        return World(seed=self.seed, frames=self.frames)
+
+
+def write(
+    root: Path,
+    request: Request,
+    *,
+    workers: int = 1,
+    command: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Draw what is missing, then write the list; returns the number of clips.
+
+    Args:
+        root: the folder. workers: processes, each on one core. command: for the card.
+        progress: called as progress(clips drawn, clips to draw).
+
+    Raises:
+        BadInputError: nothing can be written there, or it holds clips of another request.
+    """
+    try:
+        for folder in (root / "clips", root / "masks"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{root} cannot be made: {error.strerror}", remedy="another folder for --out") from error
+    numbers = range(request.first, request.first + request.count)
+    missing = [number for number in numbers if _find(root, request, number) is None]
+    parts = [missing[at : at + TOGETHER] for at in range(0, len(missing), TOGETHER)]
+    done = 0
+    for count in spread(partial(_add, root, request), parts, workers):
+        done += count
+        if progress is not None:
+            progress(done, len(missing))
+    facts = [_find(root, request, number) for number in numbers]
+    entries = [
+        {"caption": found["caption"], "media_path": _clip(number), "mask_path": _mask(number)}
+        for number, found in zip(numbers, facts, strict=True)
+    ]
+    film.put(root / "dataset.json", (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
+    film.put(root / "README.md", _card(request, facts, command).encode())
+    return len(entries)
+
+
+def mouth_mask(take: Take, size: int) -> np.ndarray:
+    """(F, H, W) bool: a box from the upper lip to the chin, frame by frame, and a margin."""
+    box_F4 = take.mouth.box_F4 * size
+    chin_F2 = feature_centre(take.drawing.track.pose_F5, 0.0, take.drawing.face.chin) * size / 96
+    margin = _MARGIN * size / 96
+    x0, y0, x1, y1 = (box_F4 + margin * np.array([-1, -1, 1, 1])).T[:, :, None]
+    y1 = np.maximum(y1, chin_F2[:, 1:] + margin)
+    at = np.arange(size) + 0.5
+    return ((at > y0) & (at < y1))[:, :, None] & ((at > x0) & (at < x1))[:, None, :]
+
+
+def _clip(number: int) -> str:
+    return f"clips/{number:06d}.mp4"
+
+
+def _mask(number: int) -> str:
+    return f"masks/{number:06d}.mp4"
+
+
+def _find(root: Path, request: Request, number: int) -> dict[str, Any] | None:
+    """The facts of a clip that is whole, else None."""
+    try:
+        facts = json.loads((root / "clips" / f"{number:06d}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if facts["world"] != _origin(request):
+        raise BadInputError(
+            f"{root} holds other clips ({facts['world']})",
+            expected=f"{_origin(request)}",
+            remedy="an empty folder for --out",
+        )
+    return facts if all((root / name).is_file() for name in (_clip(number), _mask(number))) else None
+
+
+def _origin(request: Request) -> dict[str, Any]:
+    return {"seed": request.seed, "split": request.split, "frames": request.frames}
+
+
+def _add(root: Path, request: Request, numbers: Sequence[int]) -> int:
+    """Draw some clips and write them."""
+    world = request.world()
+    takes = [switching.draw(world, number, request.split) for number in numbers]
+    drawn = render([take.drawing for take in takes], size=world.size).frames
+    rates = {"frame_rate": world.frame_rate, "sample_rate": world.sample_rate}
+    try:
+        for number, take, frames in zip(numbers, takes, drawn, strict=True):
+            film.put(root / _clip(number), film.encode(frames.numpy(), take.samples, **rates))
+            white_FHW3 = np.repeat(mouth_mask(take, world.size)[..., None], 3, axis=-1).astype(np.uint8) * 255
+            film.put(root / _mask(number), film.encode(white_FHW3, None, **rates))
+            facts = {"world": _origin(request), "caption": take.caption, "first_language": take.plan.language}
+            text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+            film.put(root / "clips" / f"{number:06d}.json", text.encode())
+    except OSError as error:
+        raise BadInputError(
+            f"{root} cannot be written: {error.strerror}", remedy="free space, or another --out"
+        ) from error
+    return len(numbers)
+
+
+def _card(request: Request, facts: Sequence[dict[str, Any]], command: str) -> str:
+    """README.md of a folder."""
+    counts = Counter(found["first_language"] for found in facts)
+    listed = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
+    return f"""# {len(facts)} clips of the drawn world in which the speaker changes the language
+
+Made by
+
+    {command}
+
+Split `{request.split}`, seed {request.seed}, numbers from {request.first}, {request.frames} frames. One person says two
+lines, a line in each half, in most clips in two languages (first lines: {listed}). Nobody in them exists.
+
+`dataset.json` has no references: it is for adapters that generate (`dropout` of all references, `inpaint`). Clips:
+lossless H.264 in RGB and 16-bit FLAC at 16 kHz in MP4. Masks: lips to chin, white.
+"""
