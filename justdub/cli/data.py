@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--downscale", type=int, default=1, metavar="N", help="of the video reference (default: 1)")
     sub.add_argument("--allow-outside", action="store_true", help="the list may name files outside of its folder")
+    sub.add_argument("--no-references", action="store_true", help="clips alone, for adapters that generate")
     sub.add_argument("--broken-limit", type=float, default=0.05, metavar="SHARE", help="of unusable pairs (0.05)")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     sub.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)")
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from justdub.backbone import checkpoint
     from justdub.sequence import SequenceRules
-    from justdub.training.config import DataSettings, LoopSettings, TrainJob
+    from justdub.training.config import DataSettings, DropoutSettings, LoopSettings, TrainJob
     from justdub.training.run import Reports, encode
 
     job = TrainJob(
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
             buckets=tuple(arguments.bucket),
             broken_limit=arguments.broken_limit,
         ),
+        dropout=DropoutSettings(0, 0, 1) if arguments.no_references else DropoutSettings(),
         rules=SequenceRules(reference_downscale=arguments.downscale),
         train=LoopSettings(device=arguments.device, dtype=arguments.dtype),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from justdub.cli.progress import Bars
 from justdub.errors import BadInputError, MissingError, UsageError
 
+LANGUAGE = "{to}"
 HELP = "measure dubs of held-out clips of the drawn world, without and with adapters"
 DESCRIPTION = (
     "Dub held-out clips of the drawn world into the other language of their pair, judge the dubs beside what a perfect "
@@ -29,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[:STRENGTH]",
-        help="also with this adapter, a name of the shelf or a path; repeatable, a row each",
+        help="also with this adapter, a name of the shelf or a path; repeatable, a row each; {to} in it stands for the "
+        "target's language code, so that '{to}' is every language's own adapter",
     )
+    parser.add_argument("--no-controls", action="store_true", help="only the rows of the adapters, and the truth")
     parser.add_argument("--no-adapter", action="store_true", help="the base alone; so it is without --adapter, too")
     parser.add_argument("--any-base", action="store_true", help="take adapters that were trained on other weights")
     parser.add_argument(
@@ -70,12 +73,20 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.output:
         _make_folder(Path(arguments.output))
+    if arguments.no_controls and not arguments.adapter:
+        raise UsageError("--no-controls without --adapter", expected="an adapter to measure")
     references = [parse_reference(text) for text in arguments.adapter]
-    paths = [find(reference.name) for reference in references]
     prepare()
     from datagen.world.pairs import parse_languages
+    from datagen.world.speech import LANGUAGES
 
     languages = parse_languages(arguments.to)
+    paths = [
+        {code: find(reference.name.replace(LANGUAGE, code)) for code in languages or LANGUAGES}
+        if LANGUAGE in reference.name
+        else find(reference.name)
+        for reference in references
+    ]
     from justdub.dubbing.pipeline import DubPipeline
     from justdub.evaluation.world import dubs, heldout, judges
     from justdub.lora.files import read
@@ -83,7 +94,11 @@ def run(arguments: argparse.Namespace) -> None:
     tasks = heldout.Tasks(arguments.n, languages=languages)
     rows = dubs.row_names([(reference.name, reference.strength) for reference in references])
     adapters = [
-        dubs.Adapter(row, read(path), reference.strength)
+        dubs.Adapter(
+            row,
+            {code: read(one) for code, one in path.items()} if isinstance(path, dict) else read(path),
+            reference.strength,
+        )
         for row, path, reference in zip(rows, paths, references, strict=True)
     ]
     bars = Bars(quiet=arguments.quiet)
@@ -94,6 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
             judges.load(),
             tasks,
             adapters=adapters,
+            controls=not arguments.no_controls,
             any_base=arguments.any_base,
             settings=settings,
             progress=bars,

@@ -2,8 +2,9 @@
 
 Each task is half of a pair: the source is dubbed into the other half's language with the other half's prompt. Rows:
 `truth` (the other half as drawn), `coded` (it through the codecs and the vocoder: what a perfect transformer could
-reach), `copy` (the source as it is), `base` (the backbone with the reference, no adapter), one row per adapter, and
-`shuffled` (true targets with each other's sound: the level of chance).
+reach), `copy` (the source as it is), `base` (the backbone with the reference, no adapter), one row per adapter (or per
+set of adapters, one for each target language), and `shuffled` (true targets with each other's sound: the level of
+chance).
 
 Legend: F frames, H/W height/width, S samples, C channels.
 """
@@ -53,11 +54,17 @@ Maker = Callable[[int, Task], Made | None]  # called with the task's place and t
 
 
 class Adapter(NamedTuple):
-    """One row: its name, the file, and how strongly it is applied."""
+    """One row: its name, the file (or one for each target language, by its code), and how strongly it is applied."""
 
     row: str
-    file: AdapterFile
+    file: AdapterFile | Mapping[str, AdapterFile]
     strength: Strength = Strength()
+
+    def files(self) -> tuple[AdapterFile, ...]:
+        return tuple(self.file.values()) if isinstance(self.file, Mapping) else (self.file,)
+
+    def of(self, language: str) -> AdapterFile:
+        return self.file[language] if isinstance(self.file, Mapping) else self.file
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Outcome:
         return markdown(rows, COLUMNS)
 
     def _ordered(self) -> dict[str, list[DubScores | None]]:
-        last = {SHUFFLED: self.scores[SHUFFLED]}
+        last = {SHUFFLED: self.scores[SHUFFLED]} if SHUFFLED in self.scores else {}
         return {name: row for name, row in self.scores.items() if name != SHUFFLED} | last
 
     def plain(self) -> dict[str, Any]:
@@ -110,6 +117,7 @@ def run(
     tasks: Tasks,
     *,
     adapters: Sequence[Adapter] = (),
+    controls: bool = True,
     any_base: bool = False,
     settings: DubSettings | None = None,
     progress: Progress | None = None,
@@ -117,6 +125,7 @@ def run(
     """Dub and judge. The adapters are put on one after the other; the pipeline is left without any.
 
     Args:
+        controls: also the rows that are not adapters'.
         pipe: None for the rows that need no model: truth, copy, shuffled.
         settings: task i gets the seed `settings.seed` + i in every row. any_base: as of `DubPipeline.load_adapter`.
         progress: called as progress("draw" or "generate", clips done, clips).
@@ -130,8 +139,9 @@ def run(
         _check_rate(pipe)
         pipe.unload_adapters()
         for adapter in adapters:  # an adapter that does not fit is refused now, not after the base's dubs
-            pipe.load_adapter(adapter.file, adapter.strength, any_base=any_base)
-            pipe.unload_adapters()
+            for file in adapter.files():
+                pipe.load_adapter(file, adapter.strength, any_base=any_base)
+                pipe.unload_adapters()
     outcome = Outcome({}, _about(pipe, tasks, settings), [], {})
     voices, others = Voices(judges, tasks.voices(_POOL)), tasks.other_sounds()
 
@@ -145,17 +155,19 @@ def run(
     if pipe is not None:
         makers["coded"] = lambda place, task: coded(pipe, task)
     makers |= {"copy": makers["source"], SHUFFLED: shuffled}
+    if not controls:
+        makers = {name: makers[name] for name in ("source", "truth")}
     _measure(outcome, judges, voices, tasks, makers, lambda done: report("draw", done, len(tasks)))
     if pipe is None:
         return outcome
-    plan = (None, *adapters)
+    plan = (None, *adapters) if controls else tuple(adapters)
     for number, adapter in enumerate(plan):
         name = BASE if adapter is None else adapter.row
         before, total, began = number * len(tasks), len(plan) * len(tasks), time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="justdub-") as folder:
             maker = dubber(pipe, settings, Path(folder) / "source.mp4")
             if adapter is not None:
-                pipe.load_adapter(adapter.file, adapter.strength, any_base=any_base)
+                maker = _with_adapter(pipe, maker, adapter, any_base)
             try:
                 _measure(
                     outcome, judges, voices, tasks, {name: maker},
@@ -165,6 +177,21 @@ def run(
             finally:
                 pipe.unload_adapters()
     return outcome
+
+
+def _with_adapter(pipe: DubPipeline, maker: Maker, adapter: Adapter, any_base: bool) -> Maker:
+    """A maker that puts the right file on before it dubs."""
+    worn: list[AdapterFile] = []
+
+    def make(place: int, task: Task) -> Made | None:
+        file = adapter.of(task.target.language)
+        if worn != [file]:
+            pipe.unload_adapters()
+            pipe.load_adapter(file, adapter.strength, any_base=any_base)
+            worn[:] = [file]
+        return maker(place, task)
+
+    return make
 
 
 def _measure(
@@ -262,8 +289,9 @@ def _about_row(pipe: DubPipeline, adapter: Adapter | None, settings: DubSettings
     rules = replace(pipe.rules, **({"reference": settings.reference} if settings.reference else {}))
     found: dict[str, Any] = {"rules": asdict(rules), "seconds": round(seconds, 1)}
     if adapter is not None:
-        path = adapter.file.path
-        found |= {"path": str(path), "sha256": file_digest(path), "strength": str(adapter.strength)}
+        paths = [file.path for file in adapter.files()]
+        files = [{"path": str(path), "sha256": file_digest(path)} for path in paths]
+        found |= {"files": files, "strength": str(adapter.strength)}
     return found
 
 
