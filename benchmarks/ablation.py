@@ -50,8 +50,8 @@ class MeasureSettings:
 
 @dataclass(frozen=True)
 class Ablation:
-    """out: folder of the runs. recipe: YAML of a training job. common, variants: changes to it, as of `--set`. base: also
-    measure the backbone without an adapter."""
+    """out: folder of the runs. recipe: YAML of a training job. common, variants: changes to it, as of `--set`.
+    base: also measure the backbone without an adapter."""
 
     out: str
     recipe: str

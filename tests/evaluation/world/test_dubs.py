@@ -226,6 +226,22 @@ def test_base_and_adapter_are_dubbed_and_all_is_written(pipe, judge_all, tmp_pat
     assert outcome.sheet().shape == (2 * (96 + 4 + 64 + 8), 4 * 480 + 3 * 8, 3)
 
 
+def test_a_row_may_have_an_adapter_for_each_language(pipe, judge_all, tmp_path):
+    """Every clip is dubbed exactly as by its language's adapter alone; the controls can be left out."""
+    files = {
+        code: read(write_adapter(tmp_path / f"{code}.safetensors", rules=SequenceRules(), scale=scale))
+        for code, scale in (("ru", 0.3), ("fr", 0.1), ("de", 0.2), ("es", 0.2), ("en", 0.2))
+    }
+    settings, tasks = DubSettings(steps=1, guidance=1.0, audio_guidance=1.0), heldout.Tasks(2)
+    rows = [dubs.Adapter("own", files), dubs.Adapter("ru", files["ru"]), dubs.Adapter("fr", files["fr"])]
+    outcome = dubs.run(pipe, judge_all, tasks, adapters=rows, controls=False, settings=settings)
+    assert list(outcome.scores) == ["truth", "own", "ru", "fr"] and not pipe.adapters
+    assert [task["to"] for task in outcome.tasks] == ["ru", "fr"]
+    own, other = outcome.scores["own"], outcome.scores
+    assert own == [other["ru"][0], other["fr"][1]] != [other["fr"][0], other["ru"][1]]
+    assert [one["path"] for one in outcome.plain()["dubs"]["own"]["files"]] == [str(f.path) for f in files.values()]
+
+
 def test_a_backbone_of_another_rate_is_refused(pipe, judge_all):
     audio = SimpleNamespace(sample_rate=16000, output_rate=24000)
     other = DubPipeline(replace(pipe.backbone, audio_codec=audio))
@@ -240,6 +256,8 @@ def test_a_backbone_of_another_rate_is_refused(pipe, judge_all):
         (["--to", "it"], UsageError.exit_code, "'it'"),
         (["--adapter", "/no/such.safetensors"], MissingError.exit_code, "such.safetensors"),
         (["--adapter", "fr", "--no-adapter"], UsageError.exit_code, "--no-adapter"),
+        (["--adapter", "/no/{to}.safetensors"], MissingError.exit_code, "/no/en.safetensors"),
+        (["--no-controls"], UsageError.exit_code, "--no-controls"),
         (["--steps", "0"], UsageError.exit_code, "0 steps"),
     ],
 )
