@@ -73,6 +73,7 @@ def pairs_main(arguments: list[str]) -> None:
     parser.add_argument("--split", choices=SPLITS, default="adapters", help="of the world (default %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first pair looked at (default %(default)s)")
     parser.add_argument("--to", metavar="LANGUAGES", help="of the targets, such as fr,de (default: all five)")
+    parser.add_argument("--list", default="dataset.json", metavar="NAME", help="of the list (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the world (default %(default)s)")
     parser.add_argument("--all", action="store_true", help="also pairs with a silent face or laughter")
     parser.add_argument("--workers", type=int, default=2, help="processes, a core each (default %(default)s)")
@@ -92,8 +93,15 @@ def pairs_main(arguments: list[str]) -> None:
         seed=options.seed,
         everything=options.all,
     )
-    examples = pairs.write(options.out, request, workers=options.workers, command=command, progress=_Progress("pairs"))
-    sys.stdout.write(f"{options.n} pairs, {examples} examples in {options.out / 'dataset.json'}\n")
+    examples = pairs.write(
+        options.out,
+        request,
+        name=options.list,
+        workers=options.workers,
+        command=command,
+        progress=_Progress("pairs"),
+    )
+    sys.stdout.write(f"{options.n} pairs, {examples} examples in {options.out / options.list}\n")
 
 
 def switching_main(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ is what a dub of the other should be. A pair's number is that of the world's cli
     DIR/clips/000017.json                   what is true of them; written last: a pair without it is not there
     DIR/masks/000017.mp4                    where the two may differ, white: mouth, chin and all that moves with the jaw
     DIR/dataset.json                        caption, media_path, reference_path, mask_path of every direction
-    DIR/README.md                           the card
+    DIR/README.md                           the card; NAME.md of another list NAME.json
 
 Legend: F frames, H = W = size, 4 = x0, y0, x1, y1 of a box in pixels.
 """
@@ -35,6 +35,7 @@ from justdub.dubbing.prompt import find_language, standard_prompt
 from justdub.errors import BadInputError, UsageError
 
 HALVES = ("a", "b")
+LIST = "dataset.json"
 PLAIN_SHARE = 1 / 3  # of the captions of speaking faces: what `justdub dub --text --language` builds
 TOGETHER = 16  # pairs drawn in one go
 _MARGIN = 4  # pixels of a 96-pixel frame around lips and chin
@@ -226,8 +227,10 @@ class Folder:
         facts = json.dumps({"world": self.origin(), "number": pair.number} | halves, ensure_ascii=False, indent=1)
         film.put(self._facts(pair.number), (facts + "\n").encode())
 
-    def write_list(self, request: Request, facts: Sequence[dict[str, Any]], command: str) -> list[dict[str, str]]:
-        """Write `dataset.json` and `README.md` of these pairs; returns the entries."""
+    def write_list(
+        self, request: Request, facts: Sequence[dict[str, Any]], command: str, name: str = LIST
+    ) -> list[dict[str, str]]:
+        """Write the list and the card of these pairs; returns the entries."""
         entries, directions, plain = [], {}, 0
         for pair in facts:
             first, second, mask = self.media(pair["number"])
@@ -240,8 +243,9 @@ class Folder:
                 directions[way] = directions.get(way, 0) + 1
                 plain += text.startswith("The person is speaking")
         listed = json.dumps(entries, ensure_ascii=False, indent=1) + "\n"
-        film.put(self.root / "dataset.json", listed.encode())
-        film.put(self.root / "README.md", _card(request, len(facts), directions, plain, command).encode())
+        film.put(self.root / name, listed.encode())
+        card = "README.md" if name == LIST else f"{Path(name).stem}.md"
+        film.put(self.root / card, _card(request, len(facts), directions, plain, command, name).encode())
         return entries
 
 
@@ -256,7 +260,9 @@ def _facts(take: Take) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _card(request: Request, pairs: int, directions: dict[tuple[str, str], int], plain: int, command: str) -> str:
+def _card(
+    request: Request, pairs: int, directions: dict[tuple[str, str], int], plain: int, command: str, name: str
+) -> str:
     """README.md of a folder."""
     total = sum(directions.values())
     rows = "".join(f"| {source} | {target} | {count} |\n" for (source, target), count in sorted(directions.items()))
@@ -270,7 +276,7 @@ Made by
 Split `{request.split}`, seed {request.seed}, first number {request.first}; {kinds}. Both clips of a pair show the same
 face, movement, voice and style; the line is said in two languages. Nobody in them exists.
 
-{total} examples in `dataset.json` (caption, media_path, reference_path, mask_path), of which {plain} have the plain
+{total} examples in `{name}` (caption, media_path, reference_path, mask_path), of which {plain} have the plain
 caption `The person is speaking LANGUAGE, saying: "..."`:
 
 | from | to | examples |
@@ -282,14 +288,23 @@ outside of it they are the same to the bit. `clips/NUMBER.json` says what is tru
 
 
 def write(
-    root: Path, request: Request, *, workers: int = 1, command: str = "", progress: Progress | None = None
+    root: Path,
+    request: Request,
+    *,
+    name: str = LIST,
+    workers: int = 1,
+    command: str = "",
+    progress: Progress | None = None,
 ) -> int:
     """Draw what is missing, then write the list; returns the number of examples.
 
     Args:
+        name: of the list; a folder may have several, of some languages each.
         root: the folder. workers: processes, each on one core. command: for the card.
         progress: called as progress(pairs drawn, pairs to draw).
     """
+    if Path(name).name != name or not name.endswith(".json"):
+        raise UsageError(f"list {name!r}", expected="a file's name such as french.json")
     world = World(seed=request.seed)
     folder = Folder(root, world, request.split)
     plans = list(choose(world, request))
@@ -301,7 +316,7 @@ def write(
         if progress is not None:
             progress(done, len(missing))
     facts = [folder.find(both[0].index) for both in plans]
-    return len(folder.write_list(request, facts, command))
+    return len(folder.write_list(request, facts, command, name))
 
 
 def _add(root: Path, request: Request, part: list[Plans]) -> int:

@@ -172,3 +172,15 @@ def test_the_card_names_the_command_and_counts(tmp_path, capsys):
     card, entries = (root / "README.md").read_text(), json.loads((root / "dataset.json").read_text())
     assert f"pairs --out '{root}' --n 2 --to de" in card
     assert f"{len(entries)} examples" in card and "| de |" in card
+
+
+def test_a_folder_may_have_a_list_of_one_language_beside_the_whole_one(tmp_path):
+    root, request = tmp_path / "set", pairs.Request(COUNT, "adapters", languages=("fr",))
+    pairs.write(root, request, name="fr.json")
+    whole = pairs.write(root, pairs.Request(COUNT, "adapters"))
+    one, two = (json.loads((root / name).read_text(encoding="utf-8")) for name in ("fr.json", "dataset.json"))
+    assert 0 < len(one) <= COUNT and len(two) == whole
+    assert all("French" in entry["caption"] for entry in one) and not all("French" in entry["caption"] for entry in two)
+    assert "fr.json" in (root / "fr.md").read_text(encoding="utf-8") and (root / "README.md").exists()
+    with pytest.raises(UsageError, match=r"\.\./fr\.json"):
+        pairs.write(root, request, name="../fr.json")
