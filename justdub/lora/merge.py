@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from justdub.backbone import checkpoint
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import BadInputError, MissingError, UsageError
 from justdub.lora.config import group
 from justdub.lora.files import AdapterFile, check_base, check_widths, generation_of
 from justdub.lora.library import file_digest, name_of
@@ -87,10 +87,16 @@ def merge(
 
     Raises:
         BadInputError: an adapter does not fit, or their rules differ.
-        UsageError: `output` exists.
+        UsageError: `output` exists, or the checkpoint is an official single file.
+        MissingError: the disk has no room for it.
     """
     if output.exists():
         raise UsageError(f"{output} exists already", expected="the name of a new folder")
+    if folder.is_file():
+        raise UsageError(
+            f"{folder} is one file", expected="a checkpoint folder to merge into", remedy="--adapter with every dub"
+        )
+    _check_room(folder, output)
     weights, card = TransformerWeights(folder), checkpoint.Card.read(folder)
     base = checkpoint.fingerprint(folder)
     earlier = read_record(folder)
@@ -112,6 +118,18 @@ def merge(
         shutil.rmtree(temporary, ignore_errors=True)
     modules = {module for adapter, _ in parts for module in adapter.modules}
     return MergeReport(output, len(modules), lost / whole if whole else 0.0, tuple(n for n in notices if n))
+
+
+def _check_room(folder: Path, output: Path) -> None:
+    """The new folder is as large as the old one."""
+    needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(output.absolute().parent).free
+    if needed > free:
+        raise MissingError(
+            f"no room for {output}: {free / 2**30:.1f} GiB are free",
+            expected=f"{needed / 2**30:.1f} GiB as the checkpoint has",
+            remedy="free space, or a folder on another disk",
+        )
 
 
 def _ignore(files: set[Path], folder: str, names: list[str]) -> list[str]:

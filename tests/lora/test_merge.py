@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3
 from safetensors.torch import load_file
 
 from justdub.backbone import checkpoint, untrained
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import BadInputError, MissingError, UsageError
 from justdub.lora.config import group
 from justdub.lora.files import AdapterFile
 from justdub.lora.merge import merge, read_record
@@ -110,4 +111,20 @@ def test_what_cannot_be_merged_leaves_nothing(
         merge(base, [(newer, Strength())], tmp_path / "merged")
     with pytest.raises(UsageError, match="exists already"):
         merge(base, parts, base)
+    with pytest.raises(UsageError, match="is one file"):
+        merge(other.path, parts, tmp_path / "merged")
     assert set(tmp_path.iterdir()) == inputs
+
+
+def test_room_is_asked_for_before_anything_is_written(
+    base: Path, parts: list[tuple[AdapterFile, Strength]], tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    shutil.copytree(base, large)
+    with (large / "hole.bin").open("wb") as file:
+        file.truncate(1 << 43)  # 8 TiB that take no room themselves
+    if shutil.disk_usage(tmp_path).free > 1 << 43:
+        pytest.skip("needs a disk with less than 8 TiB free")
+    with pytest.raises(MissingError, match=r"no room .* GiB are free.*8192\.. GiB"):
+        merge(large, parts, tmp_path / "merged", any_base=True)
+    assert [one.name for one in tmp_path.iterdir()] == ["large"]
