@@ -4,6 +4,7 @@ python -m datagen run configs/datagen/mini.yaml            all stages; again: wh
 python -m datagen inpaint configs/datagen/mini.yaml        one stage
 python -m datagen from-clips DIR --lines lines.csv --out OUT
 python -m datagen report configs/datagen/mini.yaml
+python -m datagen masks configs/datagen/mini.yaml CLIP -o masks.png
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from justdub.errors import EXIT_DONE, EXIT_INTERRUPTED, JustDubError, UsageError
+from justdub.errors import EXIT_DONE, EXIT_INTERRUPTED, BadInputError, JustDubError, UsageError
 
 STAGES = {
     "script": "who says what in which two languages",
@@ -29,8 +30,7 @@ STAGES = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m datagen", description="Make training pairs for dubbing adapters.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     whole = verbs.add_parser("run", help="all stages, one after the other; what is there is not made again")
@@ -54,7 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     _common(probe)
     probe.add_argument("--n", type=int, default=60, help="clips of the drawn world (default %(default)s)")
-    options = parser.parse_args(arguments)
+    masks = verbs.add_parser("masks", help="a picture of clips with their masks drawn over them")
+    _common(masks)
+    masks.add_argument("clips", nargs="+", metavar="CLIP", help="files; world:N is a clip of the drawn world")
+    masks.add_argument("-o", "--output", type=Path, required=True, metavar="PNG")
+    masks.add_argument("--columns", type=int, default=4, metavar="N", help="frames of each (default %(default)s)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = _parser().parse_args(arguments)
 
     from justdub.cli.progress import Bars
 
@@ -100,17 +110,8 @@ def _do(options: argparse.Namespace, bars: Any) -> int:
     from justdub.cli.libraries import prepare
 
     prepare()
-    if options.verb == "report":
-        from datagen import report
-
-        sys.stdout.write(f"{report.write(job, options.output, progress=bars)}\n")
-        return EXIT_DONE
-    if options.verb == "probe":
-        from datagen import probe
-
-        if options.n < 10:
-            raise UsageError(f"--n {options.n}", expected="10 or more clips")
-        sys.stdout.write(json.dumps(probe.run(job, options.n, progress=bars), indent=1) + "\n")
+    if options.verb in _PAGES:
+        sys.stdout.write(_PAGES[options.verb](job, options, bars))
         return EXIT_DONE
 
     from datagen import run
@@ -122,6 +123,38 @@ def _do(options: argparse.Namespace, bars: Any) -> int:
     bars.close()
     sys.stdout.write(_summary(job, made))
     return EXIT_DONE
+
+
+def _report(job: Any, options: argparse.Namespace, bars: Any) -> str:
+    from datagen import report
+
+    return f"{report.write(job, options.output, progress=bars)}\n"
+
+
+def _probe(job: Any, options: argparse.Namespace, bars: Any) -> str:
+    from datagen import probe
+
+    if options.n < 10:
+        raise UsageError(f"--n {options.n}", expected="10 or more clips")
+    return json.dumps(probe.run(job, options.n, progress=bars), indent=1) + "\n"
+
+
+def _masks(job: Any, options: argparse.Namespace, bars: Any) -> str:
+    from datagen import overlay
+    from datagen.film import put
+    from datagen.tools import Tools
+
+    if options.columns < 1:
+        raise UsageError(f"--columns {options.columns}", expected="1 or more")
+    picture = overlay.draw(Tools(job), options.clips, options.columns, bars)
+    try:
+        put(options.output, picture)
+    except OSError as error:
+        raise BadInputError(f"{options.output} cannot be written: {error.strerror}", remedy="another -o") from error
+    return f"{options.output}\n"
+
+
+_PAGES = {"report": _report, "probe": _probe, "masks": _masks}
 
 
 def _summary(job: Any, made: Any) -> str:
