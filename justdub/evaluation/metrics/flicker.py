@@ -17,12 +17,16 @@ def flicker(one_FHW: np.ndarray, other_FHW: np.ndarray, away_FHW: np.ndarray | N
     A difference that stays the same in all frames counts nothing; independent noise of deviation s gives
     2 s / sqrt(pi).
     """
-    change = np.abs(np.diff(np.asarray(other_FHW, np.float64) - one_FHW, axis=0))
-    if away_FHW is None:
-        return change.mean((1, 2))
-    kept = ~(away_FHW[1:] | away_FHW[:-1])
-    with np.errstate(invalid="ignore"):
-        return (change * kept).sum((1, 2)) / kept.sum((1, 2))
+    found, last = [], None
+    for place, (one, other) in enumerate(zip(one_FHW, other_FHW, strict=True)):  # a frame at once stays in cache
+        difference = np.subtract(other, one, dtype=np.float64)
+        if last is not None:
+            change = np.abs(difference - last)
+            if away_FHW is not None:
+                change = change[~(away_FHW[place] | away_FHW[place - 1])]
+            found.append(change.mean() if change.size else np.nan)
+        last = difference
+    return np.array(found)
 
 
 _DEFINITION = "Mean over pixels{where} and frames of |(dub[t+1] - dub[t]) - (source[t+1] - source[t])|, on luma 0..255."

@@ -8,6 +8,8 @@ Legend: F frames, H/W height/width, h/w of the map of whole windows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import correlate1d, maximum_filter1d
 
@@ -24,39 +26,77 @@ _WEIGHTS = np.exp(-(_PLACES**2) / (2 * SIGMA**2))
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
-def _whole(map_FHW: np.ndarray) -> np.ndarray:
-    return map_FHW[:, _EDGE:-_EDGE, _EDGE:-_EDGE]
+def _whole(map_HW: np.ndarray) -> np.ndarray:
+    return map_HW[_EDGE:-_EDGE, _EDGE:-_EDGE]
 
 
-def _blur(images_FHW: np.ndarray) -> np.ndarray:
-    """Fhw: weighted means over every window that lies within the picture."""
-    return _whole(correlate1d(correlate1d(images_FHW, _WEIGHTS, axis=1), _WEIGHTS, axis=2))
+def _blur(image_HW: np.ndarray) -> np.ndarray:
+    """hw: weighted means over every window that lies within the picture."""
+    return _whole(correlate1d(correlate1d(image_HW, _WEIGHTS, axis=0), _WEIGHTS, axis=1))
 
 
-def _maps(one_FHW: np.ndarray, other_FHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """SSIM and its contrast-structure factor, Fhw."""
-    mean, mean2 = _blur(one_FHW), _blur(other_FHW)
-    variance = _blur(one_FHW**2) - mean**2
-    variance2 = _blur(other_FHW**2) - mean2**2
-    covariance = _blur(one_FHW * other_FHW) - mean * mean2
+def _maps(one_HW: np.ndarray, other_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """SSIM and its contrast-structure factor, hw."""
+    mean, mean2 = _blur(one_HW), _blur(other_HW)
+    variance = _blur(one_HW**2) - mean**2
+    variance2 = _blur(other_HW**2) - mean2**2
+    covariance = _blur(one_HW * other_HW) - mean * mean2
     structure = (2 * covariance + C2) / (variance + variance2 + C2)
     return structure * (2 * mean * mean2 + C1) / (mean**2 + mean2**2 + C1), structure
 
 
-def _means(map_Fhw: np.ndarray, away_FHW: np.ndarray | None) -> np.ndarray:
-    """(F,) means over the windows that do not touch `away` (NaN where none is left)."""
-    if away_FHW is None:
-        return map_Fhw.mean((1, 2), dtype=np.float64)
-    touched = maximum_filter1d(maximum_filter1d(away_FHW.astype(np.uint8), WINDOW, axis=1), WINDOW, axis=2)
-    kept = _whole(touched) == 0
-    with np.errstate(invalid="ignore"):
-        return (map_Fhw * kept).sum((1, 2), dtype=np.float64) / kept.sum((1, 2))
+def _kept(away_HW: np.ndarray | None) -> np.ndarray | None:
+    """bool hw: the windows that do not touch `away`; None for all."""
+    if away_HW is None:
+        return None
+    touched = maximum_filter1d(maximum_filter1d(away_HW.astype(np.uint8), WINDOW, axis=0), WINDOW, axis=1)
+    return _whole(touched) == 0
 
 
-def _halved(images_FHW: np.ndarray, reduce=np.mean) -> np.ndarray:
-    height, width = (side // 2 * 2 for side in images_FHW.shape[1:])
-    parts = images_FHW[:, :height, :width].reshape(len(images_FHW), height // 2, 2, width // 2, 2)
-    return reduce(parts, axis=(2, 4))
+def _mean(map_hw: np.ndarray, kept_hw: np.ndarray | None) -> float:
+    """NaN where nothing is kept."""
+    if kept_hw is None:
+        return float(map_hw.mean(dtype=np.float64))
+    count = np.count_nonzero(kept_hw)
+    return float((map_hw * kept_hw).sum(dtype=np.float64) / count) if count else np.nan
+
+
+def _halved(image_HW: np.ndarray, reduce=np.mean) -> np.ndarray:
+    height, width = (side // 2 * 2 for side in image_HW.shape)
+    return reduce(image_HW[:height, :width].reshape(height // 2, 2, width // 2, 2), axis=(1, 3))
+
+
+def _of_frame(one_HW: np.ndarray, other_HW: np.ndarray, aways: Sequence[np.ndarray | None], scales: int) -> np.ndarray:
+    """(len(aways), 2): SSIM and MS-SSIM of one frame; the maps, which cost most, are the same for every `away`."""
+    found = np.array([(np.nan, 1.0)] * len(aways))
+    scales = scales if min(one_HW.shape) >= SMALLEST else 1
+    for number in range(scales):
+        whole, structure = _maps(one_HW, other_HW)
+        last = number == len(SCALES) - 1
+        for row, away in zip(found, aways, strict=True):
+            kept = _kept(away)
+            if number == 0:
+                row[0] = _mean(whole, kept)
+            if scales > 1:
+                row[1] *= np.maximum(_mean(whole if last else structure, kept), 0) ** SCALES[number]
+        if number < scales - 1:
+            one_HW, other_HW = _halved(one_HW), _halved(other_HW)
+            aways = [None if away is None else _halved(away, np.max) for away in aways]
+    if scales < len(SCALES):
+        found[:, 1] = np.nan
+    return found
+
+
+def several(
+    one_FHW: np.ndarray, other_FHW: np.ndarray, aways: Sequence[np.ndarray | None], *, scales: int = len(SCALES)
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`similarities` with each of `aways`. scales=1 leaves MS-SSIM out (NaN)."""
+    found = np.full((len(aways), 2, len(one_FHW)), np.nan)
+    if min(one_FHW.shape[1:]) >= WINDOW:
+        for place, (one, other) in enumerate(zip(one_FHW, other_FHW, strict=True)):  # a frame at once stays in cache
+            masks = [None if away is None else away[place] for away in aways]
+            found[..., place] = _of_frame(one.astype(np.float32), other.astype(np.float32), masks, scales)
+    return [(single, product) for single, product in found]
 
 
 def similarities(
@@ -66,23 +106,7 @@ def similarities(
 
     NaN where a picture is smaller than the window, and MS-SSIM where a side is shorter than `SMALLEST`.
     """
-    count, shortest = len(one_FHW), min(one_FHW.shape[1:])
-    single, product = np.full(count, np.nan), np.full(count, np.nan)
-    if shortest < WINDOW:
-        return single, product
-    one, other, away = one_FHW.astype(np.float32), other_FHW.astype(np.float32), away_FHW
-    for number, weight in enumerate(SCALES):
-        whole, structure = _maps(one, other)
-        if number == 0:
-            single, product = _means(whole, away), np.ones(count)
-            if shortest < SMALLEST:
-                return single, np.full(count, np.nan)
-        last = number == len(SCALES) - 1
-        product = product * np.maximum(_means(whole if last else structure, away), 0) ** weight
-        if not last:
-            one, other = _halved(one), _halved(other)
-            away = None if away is None else _halved(away, np.max)
-    return single, product
+    return several(one_FHW, other_FHW, (away_FHW,))[0]
 
 
 def _five(value: float) -> float | NotComputed:
