@@ -51,14 +51,42 @@ def test_a_face_that_is_lost_for_a_while_is_held() -> None:
 def test_lips_follow_the_sound_at_its_offset(late: int) -> None:
     movement = np.convolve(np.random.default_rng(0).normal(size=160), np.ones(4) / 4, "same")
     opening, level = movement[20:120], movement[20 - late : 120 - late]
-    found = lips.correlations(opening, level, 10)
+    found = lips.correlations(opening, level, np.ones(100, bool), 10)
     assert found.argmax() - 10 == late
     assert found.max() == pytest.approx(1)
 
 
 def test_a_closed_mouth_has_no_correlation() -> None:
     with pytest.raises(BadInputError, match="never changes"):
-        lips.correlations(np.zeros(50), np.random.default_rng(0).normal(size=50), 2)
+        lips.correlations(np.zeros(50), np.random.default_rng(0).normal(size=50), np.ones(50, bool), 2)
+    with pytest.raises(BadInputError, match="too little speech"):
+        lips.correlations(*np.random.default_rng(0).normal(size=(2, 50)), np.arange(50) < 7, 0)
+
+
+def smiling(seconds: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
+    """(F,) opening and (S,) sound of somebody whose voice hums on behind closed lips, and who smiles in pauses."""
+    frames, rate = round(25 * seconds), 16000
+    opening = np.abs(np.convolve(np.random.default_rng(1).normal(size=frames), np.ones(4) / 2, "same"))
+    time = np.arange(round(seconds * rate)) / rate
+    open_S = np.interp(time, np.arange(frames) / 25, opening)
+    sound = np.sin(2 * np.pi * 150 * time) * 0.5 + open_S * 0.1 * np.sin(2 * np.pi * 2500 * time)
+    pause = np.arange(frames) % 50 >= 36
+    smile = 1.3 * opening[~pause].mean()
+    return np.where(pause, smile, opening), (sound * ~np.repeat(pause, rate // 25)).astype(np.float32)
+
+
+def test_a_smile_in_a_pause_and_a_hum_behind_closed_lips_do_not_count() -> None:
+    opening, sound = smiling()
+    every = np.ones(len(opening), bool)
+    assert lips.correlations(opening, lips.envelope(sound, len(opening), 25.0), every, 0)[0] < 0
+    found = []
+    for late in (0, 1, 2, 5):
+        later = np.pad(sound, (640 * late, 0))[: len(sound)]
+        tracks = lips.bright(later, len(opening), 25.0), lips.speaking(later, len(opening), 25.0)
+        curve = lips.correlations(opening, *tracks, 8)
+        assert curve.argmax() - 8 == late
+        found.append(curve[8])
+    assert found[0] > 0.7 and found[0] > found[1] > max(found[2:])
 
 
 def test_the_envelope_is_the_level_at_each_frame() -> None:
