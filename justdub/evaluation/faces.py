@@ -38,6 +38,12 @@ def identity() -> str:
         return "none"
 
 
+def require() -> None:
+    """Raises MissingError where mediapipe is not installed."""
+    if identity() == "none":
+        raise MissingError("needs mediapipe", remedy=_REMEDY)
+
+
 def landmarks(clip: Clip) -> np.ndarray:
     """float32 (F, 478, 2) in pixels of `clip.size`; NaN in frames without a face.
 
@@ -45,8 +51,7 @@ def landmarks(clip: Clip) -> np.ndarray:
         MissingError: mediapipe with its own models is not installed.
         BadInputError: no face in most of the frames.
     """
-    if identity() == "none":
-        raise MissingError("needs mediapipe", remedy=_REMEDY)
+    require()
     found = clip.picture_feature("faces", lambda: {"points": _find(clip)}, identity(), clip.longest)["points"]
     share = float(np.isfinite(found[:, 0, 0]).mean()) if len(found) else 0.0
     if share < SEEN:

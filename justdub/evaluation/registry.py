@@ -8,21 +8,31 @@ from importlib import import_module
 from justdub.errors import UsageError
 from justdub.evaluation.metric import Metric, SetMetric
 
-# Files of justdub/evaluation/metrics, in the order of the tables.
-FILES = (
-    "success", "duration", "offset", "streams",
-    "psnr", "ssim", "vmaf", "flicker", "fid", "fvd", "frechet", "identity",
-    "mouth", "lips", "syncnet",
-    "loudness", "si_sdr", "intensity", "overlap", "voice_activity", "speaker", "words", "english", "emotion", "dnsmos",
-    "mcd",
-)  # fmt: skip
+# Files of justdub/evaluation/metrics by what they judge, in the order of the tables.
+FAMILIES = {
+    "The clip": ("success", "duration", "offset", "streams"),
+    "Picture": ("psnr", "ssim", "vmaf", "flicker", "fid", "fvd", "frechet", "identity"),
+    "Lips": ("mouth", "lips", "syncnet"),
+    "Sound": ("loudness", "si_sdr", "intensity", "overlap", "voice_activity"),
+    "Voice and words": ("speaker", "words", "english", "emotion", "dnsmos", "mcd"),
+}
 
 
 @lru_cache(maxsize=1)
 def every() -> tuple[Metric | SetMetric, ...]:
     """The whole suite."""
-    modules = [import_module(f"justdub.evaluation.metrics.{name}") for name in FILES]
-    return tuple(metric for module in modules for metric in module.METRICS)
+    return tuple(metric for found in families().values() for metric in found)
+
+
+@lru_cache(maxsize=1)
+def families() -> dict[str, tuple[Metric | SetMetric, ...]]:
+    """The whole suite by what is judged."""
+    return {
+        family: tuple(
+            metric for name in names for metric in import_module(f"justdub.evaluation.metrics.{name}").METRICS
+        )
+        for family, names in FAMILIES.items()
+    }
 
 
 def chosen(keys: tuple[str, ...]) -> tuple[Metric | SetMetric, ...]:

@@ -99,22 +99,6 @@ def groups(row: Row) -> dict[str, tuple[ClipResult, ...]]:
     return {name: tuple(clips) for name, clips in found.items()}
 
 
-def missing(row: Row, results: Results) -> dict[str, list[tuple[NotComputed, int]]]:
-    """Key of each metric without a single number -> why, with the number of clips."""
-    found: dict[str, list[tuple[NotComputed, int]]] = {}
-    for metric in results.of_clips():
-        outcomes = [clip.outcomes[metric.key] for clip in row.clips if metric.key in clip.outcomes]
-        reasons = [outcome for outcome in outcomes if isinstance(outcome, NotComputed)]
-        if outcomes and len(reasons) == len(outcomes):
-            found[metric.key] = sorted(
-                ((reason, reasons.count(reason)) for reason in set(reasons)), key=lambda x: -x[1]
-            )
-    for metric in results.of_sets():
-        if isinstance(reason := row.together.get(metric.key), NotComputed):
-            found[metric.key] = [(reason, len(row.clips))]
-    return found
-
-
 def plain(results: Results) -> dict[str, Any]:
     """For JSON: a number, or {"reason", "remedy"}."""
     return {

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
+from dataclasses import dataclass
 
-from justdub.evaluation.metric import Metric, SetMetric
-from justdub.evaluation.results import Results, Row, missing, summary
+from justdub.evaluation.metric import Metric, NotComputed, SetMetric
+from justdub.evaluation.results import Results, Row, summary
 from justdub.evaluation.statistics import Interval
+
+_FILE = re.compile(r"^[^:/]+\.\w{2,4}: ")  # the clip that a reason begins with
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Metrics (names) that were not computed, for one reason. share: " (2 of 12 clips)", or "" where it was all."""
+
+    names: tuple[str, ...]
+    reason: str
+    remedy: str
+    share: str = ""
+
+    def __str__(self) -> str:
+        return f"{'; '.join(self.names)}: {NotComputed(self.reason + self.share, self.remedy)}"
 
 
 def number(value: float) -> str:
@@ -17,13 +35,14 @@ def number(value: float) -> str:
     return f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3}f}"
 
 
-def cell(found: Interval | None) -> str:
-    """Mean and interval; "" where nothing was computed."""
+def cell(found: Interval | None, clips: int = 0) -> str:
+    """Mean and interval; of how many, where that is fewer than `clips`; "" where nothing was computed."""
     if found is None:
         return ""
+    share = f" of {found.count}" if found.count < clips else ""
     if math.isnan(found.low):
-        return number(found.mean)
-    return f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]"
+        return number(found.mean) + share
+    return f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]{share}"
 
 
 def title(metric: Metric | SetMetric) -> str:
@@ -38,10 +57,10 @@ def text(results: Results) -> str:
     shown = [metric for metric in results.metrics if any(metric.key in row for row in found.values())]
     lines = [f"| {len(results.system.clips)} clips | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for metric in shown:
-        cells = [cell(row.get(metric.key)) for row in found.values()]
+        cells = [cell(found[row.name].get(metric.key), len(row.clips)) for row in results.rows]
         lines.append(f"| {title(metric)} | " + " | ".join(cells) + " |")
     lines += ["", *(f"fault: {line}" for line in faults(results))]
-    lines += [f"not computed: {names}: {why}" for names, why in not_computed(results.system, results)]
+    lines += [f"not computed: {one}" for one in not_computed(results.system, results)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -50,10 +69,23 @@ def faults(results: Results) -> list[str]:
     return [*results.faults, *(clip.fault for clip in results.system.clips if clip.fault)]
 
 
-def not_computed(row: Row, results: Results) -> list[tuple[str, str]]:
-    """(names of metrics, why): metrics without a single number, those with one reason together."""
-    names = {metric.key: metric.name for metric in results.metrics}
-    together: dict[str, list[str]] = {}
-    for key, reasons in missing(row, results).items():
-        together.setdefault(str(reasons[0][0]), []).append(names[key])
-    return [(", ".join(found), why) for why, found in together.items()]
+def not_computed(row: Row, results: Results) -> list[Gap]:
+    """What is missing, metrics with one reason together; first what is missing of all clips, then of some.
+
+    Clips without a dub, which are faults, are left out unless there are no others.
+    """
+    clips = [clip for clip in row.clips if not clip.fault] or row.clips
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for metric in results.of_clips():
+        outcomes = [clip.outcomes.get(metric.key) for clip in clips]
+        gaps = Counter((_FILE.sub("", one.reason), one.remedy) for one in outcomes if isinstance(one, NotComputed))
+        if gaps:
+            (reason, remedy), _ = gaps.most_common(1)[0]
+            reason += ", or the like" if len(gaps) > 1 else ""
+            share = "" if gaps.total() == len(clips) else f" ({gaps.total()} of {len(clips)} clips)"
+            found.setdefault((reason, remedy, share), []).append(metric.name)
+    for metric in results.of_sets():
+        if isinstance(gap := row.together.get(metric.key), NotComputed):
+            found.setdefault((gap.reason, gap.remedy, ""), []).append(metric.name)
+    gaps = [Gap(tuple(names), *why) for why, names in found.items()]
+    return sorted(gaps, key=lambda gap: bool(gap.share))

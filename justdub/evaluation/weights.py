@@ -6,6 +6,7 @@ Pickled checkpoints are never opened: they can run any code.
 from __future__ import annotations
 
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,16 @@ class Network:
         return (found[0] if isinstance(found, tuple | list) else found).float().cpu().numpy()
 
 
+def require_onnx() -> None:
+    """Raises MissingError where onnxruntime is not installed."""
+    if find_spec("onnxruntime") is None:
+        raise MissingError("needs onnxruntime", remedy="pip install onnxruntime")
+
+
 def _open_onnx(path: Path):
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingError("needs onnxruntime", remedy="pip install onnxruntime") from error
+    require_onnx()
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:

@@ -16,7 +16,7 @@ from justdub.errors import EXIT_DONE, BadInputError, UsageError
 from justdub.evaluation import blind, compare, literature, results
 from justdub.evaluation.metric import NotComputed
 from justdub.evaluation.registry import chosen, every
-from justdub.evaluation.report import page, svg
+from justdub.evaluation.report import page, svg, worst
 from justdub.evaluation.results import ClipResult, Results, Row
 from justdub.evaluation.settings import EvalSettings
 
@@ -41,13 +41,27 @@ def made(name: str, gain: float = 0.0, clips: int = 8) -> Results:
 
 
 def test_the_worst_clips_come_first() -> None:
-    order = [clip.name for clip in page.ranked(made("ours"))]
+    order = [clip.name for clip in worst.ranked(made("ours"))]
     assert order[:2] == ["clip0", "clip1"]  # the worst pictures, and the worst sound or late
     assert set(order[-2:]) == {"clip6", "clip7"}  # the best pictures
     broken = made("ours")
     clip = replace(broken.rows[0].clips[7], fault="no dub")
     rows = (replace(broken.rows[0], clips=(*broken.rows[0].clips[:7], clip)),)
-    assert page.ranked(replace(broken, rows=rows))[0].name == "clip7"
+    faulty = replace(broken, rows=rows)
+    assert worst.ranked(faulty)[0].name == "clip7"
+    listed = worst.listed(faulty, 1)
+    assert listed.index("clip7") < listed.index("clip0") < listed.index("clip6")
+    assert '<a href="#worst-1">clip7</a>' in listed and "no dub" in listed and "#worst-2" not in listed
+
+
+def test_a_clip_is_told_what_it_is_bad_in() -> None:
+    found = made("ours")
+    places = worst.standing(found)
+    assert places["clip0"]["psnr_frame"] == 1 and places["clip7"]["psnr_frame"] == 0
+    assert "success" not in places["clip0"]  # tells no clips apart
+    metric, value = worst.bad_in(found, found.system.clips[0], places["clip0"])[0]
+    assert metric.key == "psnr_frame" and value == 30
+    assert [metric.key for metric, _ in worst.bad_in(found, found.system.clips[7], places["clip7"])] == ["sound_delay"]
 
 
 def test_a_radar_shows_what_tells_rows_apart() -> None:
@@ -74,10 +88,26 @@ def test_drawings_are_well_formed(drawing: str) -> None:
 
 
 def test_a_histogram_counts_every_value_once() -> None:
-    counted = [
-        int(number) for number in re.findall(r"<title>(\d+)</title>", svg.histogram("h", [0, 0, 40, 200, -80], ""))
-    ]
-    assert sum(counted) == 5 and max(counted) == 2
+    drawn = svg.histogram("h", [0, 0, 40, 200, -80], "ms")
+    assert re.findall(r"<title>(-?\d+ ms: \d)</title>", drawn) == ["-80 ms: 1", "0 ms: 2", "40 ms: 1", "200 ms: 1"]
+
+
+@pytest.mark.parametrize(("span", "most", "step"), [(280, 14, 20), (10, 8, 2), (2.4, 8, 0.5), (7, 7, 1), (0, 5, 1)])
+def test_steps_are_round_numbers(span: float, most: int, step: float) -> None:
+    assert svg.nice_step(span, most) == pytest.approx(step)
+
+
+def test_nothing_is_drawn_beyond_the_edge() -> None:
+    """Labels of 11 pixels are taken as 6.5 pixels a letter."""
+    wide = svg.histogram("h", [-1234.5, 0, 987.6], "ms")
+    tracks = {name: ([0.0, 9.96], [0.0, -62.35]) for name in ("source, dB", "dub, dB", "dub's mouth, MAR")}
+    names = ["WER, small English recogniser", "SSIM outside the face", "Louder than the source by", "MCD", "Success"]
+    for drawn in (wide, svg.curves("c", tracks), svg.radar("r", names, {"one": [1.0] * 5})):
+        width = int(re.search(r'viewBox="0 0 (\d+)', drawn)[1])
+        for x, anchor, words in re.findall(r'<text x="([-.\d]+)" y="[-.\d]+" text-anchor="(\w+)"[^>]*>([^<]*)', drawn):
+            length = 6.5 * len(words)
+            left = float(x) - {"start": 0, "middle": length / 2, "end": length}[anchor]
+            assert left >= -1 and left + length <= width + 1, words
 
 
 class Addresses(html.parser.HTMLParser):
@@ -104,8 +134,8 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     addresses = Addresses()
     addresses.feed(content)
     assert sum(one.startswith("data:video/mp4;base64,") for one in addresses.found) == 4
-    assert sum(one.startswith("data:image/jpeg;base64,") for one in addresses.found) == 4
-    assert all(one.startswith("data:") for one in addresses.found)
+    assert sum(one.startswith("data:image/jpeg;base64,") for one in addresses.found) == 8
+    assert all(one.startswith(("data:", "#")) for one in addresses.found)
     assert "<script" not in content and "&lt;script&gt;alert(1)" in content
     for words in (
         "Not computed",

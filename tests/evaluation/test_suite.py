@@ -12,7 +12,7 @@ import pytest
 
 from justdub.cli.main import run as command
 from justdub.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_USAGE, BadInputError
-from justdub.evaluation import results, suite
+from justdub.evaluation import results, suite, table
 from justdub.evaluation.metric import NotComputed
 from justdub.evaluation.settings import EvalSettings
 
@@ -57,7 +57,7 @@ def test_a_copy_is_perfect_in_everything(folders: Path, tmp_path: Path) -> None:
             assert one.mean > 95  # the model does not reach 100 on moving test pictures
         else:
             assert one.mean == pytest.approx(best.get(key, 0), abs=1e-5), key
-    assert not results.missing(found.system, found)
+    assert not table.not_computed(found.system, found)
 
 
 @pytest.mark.parametrize("milliseconds", [40, 200])
@@ -116,6 +116,47 @@ def test_every_fault_is_one_line_and_the_rest_goes_on(folders: Path, tmp_path: P
     assert outcomes["mute"]["psnr_frame"] == 100  # the picture is there
     assert results.summary(found.system, found)["success"].mean == pytest.approx(100 * 2 / 8)
     assert "frame rate 30 instead of 25" in {clip.name: clip.notes for clip in found.system.clips}["rate"]
+
+
+def test_clips_without_a_face_say_so_and_the_others_are_measured(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the detector: it is told to find a moving mouth in all clips but `b`, and a face for a moment in `c`."""
+    from justdub.evaluation import faces
+
+    def find(clip) -> np.ndarray:
+        frames, name = clip.info.video.frames, clip.path.stem
+        points = np.random.default_rng(0).uniform(10, 50, (frames, faces.LANDMARKS, 2)).astype(np.float32)
+        points[{"a": frames, "b": 0, "c": 3}[name] :] = np.nan
+        return points
+
+    monkeypatch.setattr(faces, "identity", lambda: "a test")
+    monkeypatch.setattr(faces, "_find", find)
+    found = suite.run(settings(folders, tmp_path, metrics=("mar", "lips_sound", "psnr", "psnr_frame")))
+    one, other, third = (clip.outcomes for clip in found.system.clips)
+    assert all(isinstance(value, float) for value in one.values())
+    for key in ("mar", "lips_sound"):
+        assert str(other[key]) == "b.mkv: no face in 100 % of its frames"
+        assert str(third[key]) == "c.mkv: no face in 90 % of its frames"
+    assert "no face found" in other["psnr"].reason and other["psnr_frame"] == 100
+    outside, lips = (str(gap) for gap in table.not_computed(found.system, found))
+    assert outside.startswith("PSNR outside the face: ") and "(2 of 3 clips)" in outside
+    assert lips.startswith("MAR; Lips with sound: no face in ") and lips.endswith("or the like (2 of 3 clips)")
+    assert next(line for line in table.text(found).splitlines() if line.startswith("| MAR |")).endswith(" of 1 |")
+
+
+def test_a_source_without_sound_is_measured_by_what_can_be_seen(folders: Path, tmp_path: Path) -> None:
+    for folder in ("s", "d"):
+        (tmp_path / folder).mkdir()
+        clips.ffmpeg("-i", folders / "s" / "a.mkv", "-an", "-c", "copy", tmp_path / folder / "mute.mkv")
+        shutil.copyfile(folders / "s" / "b.mkv", tmp_path / folder / "b.mkv")
+    keys = ("success", "psnr_frame", "av_start", "sound_delay", "loudness", "int_corr", "overlap")
+    found = suite.run(settings(tmp_path, tmp_path / "out", metrics=keys))
+    good, mute = (clip.outcomes for clip in found.system.clips)
+    assert not any(isinstance(value, NotComputed) for value in good.values())
+    assert mute["success"] == 0 and mute["psnr_frame"] == 100
+    for key in keys[2:]:
+        assert "has no sound" in str(mute[key])
 
 
 def test_controls_stand_beside_the_system(folders: Path, tmp_path: Path) -> None:
@@ -219,7 +260,11 @@ def test_the_command_line(folders: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert command([str(word) for word in words]) == EXIT_DONE
     printed = capsys.readouterr()
     assert "| Success (%) ↑ | 100.0 [100.0, 100.0] |" in printed.out
-    assert "not computed: WER: no text was given for this clip; try: --texts FILE.csv" in printed.out
+    assert (
+        "not computed: WER: no text was given for this clip; needs whisper weights; try: --texts FILE.csv"
+        in printed.out
+    )
+    assert "language) and --weights whisper=PATH" in printed.out
     tree = json.loads((out / "results.json").read_text())
     assert [row["name"] for row in tree["rows"]] == ["dubbed", "source", "other dub", "other sound"]
     job = tmp_path / "run.yaml"

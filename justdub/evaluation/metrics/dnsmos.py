@@ -12,8 +12,9 @@ import numpy as np
 
 from justdub.errors import BadInputError
 from justdub.evaluation.metric import Better, Metric
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import RATE, Sample
-from justdub.evaluation.weights import Network
+from justdub.evaluation.weights import Network, require_onnx
 
 WINDOW = 144160
 _POLYNOMIALS = {
@@ -43,7 +44,8 @@ def dnsmos(network: Network, speech_S: np.ndarray) -> dict[str, float]:
 
 
 def _of(sample: Sample, name: str) -> float:
-    path = sample.tools.path("dnsmos")
+    scripted = sample.tools.weights.dnsmos and not sample.tools.weights.dnsmos.endswith(".onnx")
+    path, *_ = need(lambda: sample.tools.path("dnsmos"), *(() if scripted else (require_onnx,)))
     network = sample.tools.model("dnsmos", lambda: Network(path, sample.tools.device))
 
     def make() -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from justdub.errors import BadInputError, MissingError
 from justdub.evaluation.metric import Better, Metric
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import Clip, Sample
 from justdub.evaluation.tools import Tools
 from justdub.evaluation.weights import Network
@@ -37,19 +38,27 @@ def similarity(sample: Sample) -> float:
     return 100 * float(one @ two / max(np.linalg.norm(one) * np.linalg.norm(two), 1e-12))
 
 
+def _labelled(sample: Sample) -> None:
+    """Raises MissingError where the classes have no names or the clip has none of them."""
+    labels = sample.tools.emotion_labels
+    if not labels:
+        raise MissingError("the classes have no names", remedy="emotion_labels: [...] in RUN.yaml")
+    if sample.emotion not in labels:
+        raise MissingError(
+            f"the clip's emotion {sample.emotion!r} is not among the labels",
+            remedy="a column `emotion` in --texts FILE",
+        )
+
+
 def accuracy(sample: Sample) -> float:
     """100 if the classifier hears the emotion that the clip is labelled with, else 0."""
     labels = sample.tools.emotion_labels
+    need(lambda: sample.tools.path("emotion_classes"), lambda: _labelled(sample))
     scores = _vector(sample.dub, sample.tools, "emotion_classes")
     if len(labels) != len(scores):
         raise MissingError(
             f"the classifier has {len(scores)} classes, {len(labels)} are named",
             remedy="emotion_labels: [...] in RUN.yaml",
-        )
-    if sample.emotion not in labels:
-        raise MissingError(
-            f"the clip's emotion {sample.emotion!r} is not among the labels",
-            remedy="a column `emotion` in --texts FILE",
         )
     return 100.0 * (labels[int(scores.argmax())] == sample.emotion)
 

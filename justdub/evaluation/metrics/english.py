@@ -12,6 +12,7 @@ import numpy as np
 from justdub.errors import MissingError
 from justdub.evaluation.metric import Better, Metric, NotComputed
 from justdub.evaluation.metrics.words import error_rate, normalise, wanted_text
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import RATE, Sample
 from justdub.evaluation.tools import Tools
 
@@ -38,10 +39,9 @@ def hear(decoder, speech_S: np.ndarray) -> str:
 
 
 def _of(sample: Sample) -> float | NotComputed:
-    text, language = wanted_text(sample)
-    if language != "en":
-        return NotComputed(f"the line is in {language!r}, pocketsphinx hears English only")
-    decoder = _decoder(sample.tools)
+    if sample.text and sample.language and sample.language != "en":
+        return NotComputed(f"the line is in {sample.language!r}, pocketsphinx hears English only")
+    (text, _), decoder = need(lambda: wanted_text(sample), lambda: _decoder(sample.tools))
 
     def make() -> dict[str, np.ndarray]:
         return {"text": np.array(hear(decoder, sample.dub.speech))}

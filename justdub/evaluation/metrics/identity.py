@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from justdub.errors import BadInputError
-from justdub.evaluation.faces import landmarks
+from justdub.evaluation.faces import landmarks, require
 from justdub.evaluation.metric import Better, Metric
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import Clip, Sample
 from justdub.evaluation.tools import Tools
 from justdub.evaluation.weights import Network
@@ -50,8 +51,8 @@ def aligned(frame_HW3: np.ndarray, points_L2: np.ndarray) -> np.ndarray:
 
 def embeddings(clip: Clip, tools: Tools) -> np.ndarray:
     """(F', E) of unit length, every fifth frame; NaN where there is no face."""
+    network, _ = need(lambda: tools.model("arcface", lambda: Network(tools.path("arcface"), tools.device)), require)
     path = tools.path("arcface")
-    network = tools.model("arcface", lambda: Network(path, tools.device))
     points_FL2 = landmarks(clip)
 
     def make() -> dict[str, np.ndarray]:

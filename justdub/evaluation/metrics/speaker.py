@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from justdub.errors import BadInputError, MissingError
 from justdub.evaluation.metric import Better, Metric
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import RATE, Clip
 from justdub.evaluation.spectrum import framed
 from justdub.evaluation.tools import Tools
@@ -121,5 +122,5 @@ METRICS = (
            lambda s: similarity(s.source, s.dub, s.tools)),
     Metric("spk_sim", "SPK-SIM", "%", Better.HIGHER, f"{_NEEDS}, and timbre prompts",
            "The same of the dub and the timbre prompt; where the true line is the prompt (Dub 1.0) it leaks.",
-           lambda s: similarity(s.needed("voice"), s.dub, s.tools)),
+           lambda s: similarity(need(lambda: s.needed("voice"), lambda: _net(s.tools))[0], s.dub, s.tools)),
 )  # fmt: skip

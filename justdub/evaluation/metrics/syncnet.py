@@ -20,9 +20,10 @@ from scipy.signal import medfilt
 from torch import Tensor, nn
 
 from justdub.errors import BadInputError
-from justdub.evaluation.faces import OUTLINE, cut, filled, landmarks
+from justdub.evaluation.faces import OUTLINE, cut, filled, landmarks, require
 from justdub.evaluation.metric import Better, Metric
 from justdub.evaluation.mfcc import mfcc
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import Clip, Sample
 from justdub.evaluation.tools import Tools
 from justdub.evaluation.weights import load_tensors
@@ -126,8 +127,8 @@ def offsets(clip: Clip, tools: Tools) -> np.ndarray:
     Raises:
         BadInputError: no face, silence, or shorter than about 0.5 s.
     """
+    net, _ = need(lambda: tools.model("syncnet", lambda: load(tools.path("syncnet"))), require)
     path = tools.path("syncnet")
-    net = tools.model("syncnet", lambda: load(path))
     cepstra_KT = torch.from_numpy(mfcc(np.round(clip.speech * 32767)).T).float()
 
     def make() -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from justdub.errors import BadInputError, MissingError
 from justdub.evaluation.metric import Better, Metric
+from justdub.evaluation.needed import need
 from justdub.evaluation.sample import RATE, Sample
 from justdub.evaluation.tools import Tools
 
@@ -114,9 +115,8 @@ def heard(sample: Sample) -> str:
 
 
 def _rate(sample: Sample, letters: bool) -> float:
-    text, language = wanted_text(sample)
-    spelling = _whisper(sample.tools).spelling
-    said, wanted = (normalise(words, language, spelling) for words in (heard(sample), text))
+    (text, language), whisper = need(lambda: wanted_text(sample), lambda: _whisper(sample.tools))
+    said, wanted = (normalise(words, language, whisper.spelling) for words in (heard(sample), text))
     if letters:
         return error_rate(said.replace(" ", ""), wanted.replace(" ", ""))
     return error_rate(said.split(), wanted.split())

@@ -1,48 +1,38 @@
-"""One self-contained HTML page of a run: nothing is loaded from elsewhere.
-
-Legend: F frames.
-"""
+"""One self-contained HTML page of a run: nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
-from justdub.errors import JustDubError
-from justdub.evaluation import literature, pairing, table
+from justdub.evaluation import literature, pairing, registry, table
 from justdub.evaluation.cache import Cache
 from justdub.evaluation.metric import Better
-from justdub.evaluation.metrics.lips import envelope
-from justdub.evaluation.metrics.mouth import opening
-from justdub.evaluation.report import svg
-from justdub.evaluation.report.embedded import jpeg, player
-from justdub.evaluation.results import ClipResult, Results, groups, summary, write_text
-from justdub.evaluation.sample import Clip, Sample
-from justdub.evaluation.settings import EvalSettings
+from justdub.evaluation.report import svg, worst
+from justdub.evaluation.report.html import cell, name_of, rows, unit_of
+from justdub.evaluation.report.style import STYLE
+from justdub.evaluation.results import Results, groups, summary, values, write_text
+from justdub.evaluation.sample import Sample
+from justdub.evaluation.settings import CONTROLS, EvalSettings
 from justdub.evaluation.tools import Tools
-from justdub.media.picture import draw, glance
 
-STYLE = """
-:root{color-scheme:light dark;--line:#8884;--soft:#8881}
-body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.2rem}h3{font-size:1rem}
-table{border-collapse:collapse;font-size:13px;margin:.6rem 0}
-th,td{border-bottom:1px solid var(--line);padding:.25rem .6rem;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;white-space:normal}thead th{background:var(--soft)}
-small,.soft{color:#888}.scroll{overflow-x:auto}.pair{display:flex;gap:1rem;flex-wrap:wrap;align-items:flex-start}
-video,img{max-width:100%;border-radius:4px}video{height:240px;background:#000}
-.clip{border-top:1px solid var(--line);padding:.8rem 0}.fault{color:#dc2626}
-svg text{font:11px system-ui,sans-serif;fill:currentColor}svg .title{font-weight:600;font-size:12px}
-svg .plot,svg .ring{fill:none;stroke:var(--line)}svg .axis{stroke:currentColor}
-details{margin:.5rem 0}pre{overflow-x:auto;font-size:12px;background:var(--soft);padding:.6rem}
-"""
 _OFFSETS = ("lips_offset", "async", "sound_delay", "av_start")  # of the histograms
-_SHEET = 48  # frames of the contact sheet
+# One of each line stands at the top: the first that there is.
+_TILES = (
+    ("success",), ("wer", "wer_en", "mcd_sl"), ("lse_c", "lips_sound", "int_corr"),
+    ("v_sim", "overlap_voice", "overlap"), ("csim", "psnr", "psnr_frame"),
+)  # fmt: skip
+# Where the first is an axis of the radar, the second would say the same again.
+_TWINS = (("psnr", "psnr_frame"), ("ssim", "ssim_frame"), ("flicker", "flicker_frame"), ("ssim", "ms_ssim"),
+          ("wer", "cer"), ("mcd", "mcd_sl"), ("dnsmos", "dnsmos_speech"), ("dnsmos", "dnsmos_background"),
+          ("overlap_voice", "overlap"), ("lse_c", "lse_d"))  # fmt: skip
+_MEANING = {
+    "source": "the source as its own dub",
+    "other dub": "the dub of another clip",
+    "other sound": "this picture with another dub's sound, which is what chance gives",
+}
 Report = Callable[[str, int, int], None]
 
 
@@ -56,25 +46,46 @@ def write(results: Results, settings: EvalSettings, progress: Report | None = No
 def build(results: Results, samples: dict[str, Sample], settings: EvalSettings, progress: Report | None = None) -> str:
     """The whole page as text."""
     report = progress or (lambda stage, done, total: None)
-    parts = [_head(results, settings), _table(results), _faults(results), _not_computed(results)]
-    parts += [_literature(results, settings), _groups(results), _plots(results), _sheet(results, samples)]
-    worst = ranked(results)[: settings.worst]
-    parts.append(f"<h2>The {len(worst)} worst clips</h2><p>By the mean rank over all metrics with a good side.</p>")
-    for number, clip in enumerate(worst, 1):
-        parts.append(_clip(results, clip, samples[clip.name]))
-        report("report", number, len(worst))
-    parts.append(_settings(results))
-    title = escape(f"{results.system.name}: evaluation")
+    chosen = worst.ranked(results)[: settings.worst]
+    cards = []
+    for number, clip in enumerate(chosen, 1):
+        cards.append(worst.card(results, number, clip, samples[clip.name]))
+        report("report", number, len(chosen))
+    order = "The worst first: by the mean place among all clips, over all metrics with a good side."
+    parts = {
+        "Faults": _faults(results),
+        "Results": _table(results),
+        "Not computed": _not_computed(results),
+        "Beside published numbers": _literature(results, settings),
+        "By language and difficulty": _groups(results),
+        "Plots": _plots(results),
+        "All clips": f"<p class=soft>{order} Every number is in clips.csv.</p>{worst.listed(results, len(chosen))}",
+        f"The {len(chosen)} worst clips": "".join(cards),
+        "Contact sheet": _with(
+            "<p class=soft>Source over dub, the worst clips first.</p>", worst.sheet(results, samples)
+        ),
+        "Settings and digests": _settings(results),
+    }
+    parts = {name: content for name, content in parts.items() if content}
+    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in parts)
+    body = "".join(f'<h2 id="{_anchor(name)}">{escape(name)}</h2>{content}\n' for name, content in parts.items())
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        + "\n".join(part for part in parts if part)
-        + "</body></html>\n"
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(results.system.name)}: evaluation'
+        f'</title><meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        f"{_head(results, settings)}<nav>{links}</nav>{_tiles(results)}{body}</body></html>\n"
     )
 
 
+def _anchor(name: str) -> str:
+    return "worst" if name.endswith("worst clips") else name.lower().replace(" ", "-")
+
+
+def _with(before: str, content: str) -> str:
+    return before + content if content else ""
+
+
 def _head(results: Results, settings: EvalSettings) -> str:
-    lines = [f"{len(results.system.clips)} clips, {results.seconds:.0f} s of judging."]
+    lines = [f"{len(results.system.clips)} clips of {settings.dubbed}, against {settings.source}."]
     if settings.protocol:
         lines.append(f"Protocol: {settings.protocol}.")
     if settings.timbre:
@@ -84,196 +95,125 @@ def _head(results: Results, settings: EvalSettings) -> str:
             else ""
         )
         lines.append(f"Timbre prompt: {settings.timbre}.{leak}")
-    return f"<h1>{escape(results.system.name)}</h1><p>{escape(' '.join(lines))}</p>"
+    lines.append(f"Judged in {results.seconds:.0f} s by justdub {results.versions.get('justdub', '')}.")
+    return f"<h1>Evaluation: {escape(results.system.name)}</h1><p class=soft>{escape(' '.join(lines))}</p>"
 
 
-def _rows(head: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are HTML already."""
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _name(metric) -> str:
-    return f'<span title="{escape(metric.definition)}">{escape(table.title(metric))}</span>'
+def _tiles(results: Results) -> str:
+    """A few numbers of the system, large."""
+    found, metrics = summary(results.system, results), {metric.key: metric for metric in results.metrics}
+    chosen = [key for keys in _TILES if (key := next((key for key in keys if key in found), ""))]
+    tiles = "".join(
+        f"<div><small>{name_of(metrics[key])}</small><b>{table.number(found[key].mean)}"
+        f"<span>{unit_of(metrics[key])}</span></b></div>"
+        for key in chosen
+    )
+    return f'<div class="tiles">{tiles}</div>' if len(chosen) > 1 else ""
 
 
 def _table(results: Results) -> str:
     found = {row.name: summary(row, results) for row in results.rows}
-    rows = [
-        [_name(metric), *(escape(table.cell(row.get(metric.key))) for row in found.values())]
-        for metric in results.metrics
-        if any(metric.key in row for row in found.values())
-    ]
-    note = (
-        "Means over clips with 95 % bootstrap intervals. <b>source</b>: the source as its own dub; <b>other dub</b>: "
-        "the dub of another clip; <b>other sound</b>: this picture with another dub's sound: what chance gives."
-    )
+    counts = {row.name: len(row.clips) for row in results.rows}
+    asked, lines = set(results.metrics), []
+    for family, metrics in registry.families().items():
+        block = [
+            [name_of(metric), *(cell(row.get(metric.key), counts[name]) for name, row in found.items())]
+            for metric in metrics
+            if metric in asked and any(metric.key in row for row in found.values())
+        ]
+        lines += [escape(family), *block] if block else []
+    controls = "; ".join(f"<b>{name}</b>: {_MEANING[name]}" for name in CONTROLS if name in found)
+    note = "Means over clips with 95 % bootstrap intervals; ↑ higher is better, ↓ lower, →0 nearer to nought."
     definitions = "".join(
-        f"<li><b>{escape(m.name)}</b> {escape(m.definition)} "
+        f"<li><b>{escape(m.name)}</b> <code>{m.key}</code> {escape(m.definition)} "
         f"<span class=soft>{escape(m.needs and 'Needs ' + m.needs + '.')}</span></li>"
         for m in results.metrics
     )
     return (
-        f"<h2>Results</h2><p class=soft>{note}</p>{_rows(['metric', *found], rows)}"
+        f"<p class=soft>{note} {controls and controls + '.'}</p>{rows(['metric', *map(escape, found)], lines)}"
         f"<details><summary>Definitions</summary><ul>{definitions}</ul></details>"
     )
 
 
 def _faults(results: Results) -> str:
-    lines = table.faults(results)
-    notes = [f"{clip.name}: {note}" for clip in results.system.clips for note in clip.notes]
-    if not lines and not notes:
-        return ""
-    items = [f'<li class="fault">{escape(line)}</li>' for line in lines] + [
-        f"<li>{escape(note)}</li>" for note in notes
-    ]
-    return f"<h2>Faults</h2><ul>{''.join(items)}</ul>"
+    lines = [f'<li class="bad">{escape(line)}</li>' for line in table.faults(results)]
+    lines += [f"<li>{escape(f'{clip.name}: {note}')}</li>" for clip in results.system.clips for note in clip.notes]
+    return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def _not_computed(results: Results) -> str:
-    rows = [[escape(names), escape(why)] for names, why in table.not_computed(results.system, results)]
-    return f"<h2>Not computed</h2>{_rows(['metrics', 'why, and what would enable them'], rows)}" if rows else ""
+    body = [
+        [
+            escape("; ".join(one.names)),
+            escape(f"{one.reason}{one.share}"),
+            one.remedy and f"<code>{escape(one.remedy)}</code>",
+        ]
+        for one in table.not_computed(results.system, results)
+    ]
+    return rows(["metrics", "why", "what would enable them"], body, "words") if body else ""
 
 
 def _literature(results: Results, settings: EvalSettings) -> str:
-    ours = summary(results.system, results)
+    ours, count = summary(results.system, results), len(results.system.clips)
     parts = []
     for name in settings.literature:
         published = literature.load(name)
         keys = list(dict.fromkeys(key for row in published.rows for key in row.values))
-        rows = [
-            [f"{escape(results.system.name)} (measured here)", *(escape(table.cell(ours.get(key))) for key in keys), ""]
-        ]
-        rows += [
+        body = [[f"{escape(results.system.name)} (measured here)", *(cell(ours.get(key), count) for key in keys), ""]]
+        body += [
             [escape(row.system), *(table.number(row.values[key]) if key in row.values else "" for key in keys),
              escape(row.source)]
             for row in published.rows
         ]  # fmt: skip
-        heads = [next((m.name for m in results.metrics if m.key == key), key) for key in keys]
-        parts.append(f"<h3>{escape(published.title)}</h3>{_rows(['system', *heads, 'whose number'], rows)}")
-    if not parts:
-        return ""
+        heads = [next((escape(table.title(m)) for m in results.metrics if m.key == key), key) for key in keys]
+        parts.append(f"<h3>{escape(published.title)}</h3>{rows(['system', *heads, 'whose number'], body)}")
     note = "Numbers of the literature are their authors', with other clips, judges and faces cut out otherwise."
-    return f"<h2>Beside published numbers</h2><p class=soft>{note}</p>{''.join(parts)}"
+    return _with(f"<p class=soft>{note}</p>", "".join(parts))
 
 
 def _groups(results: Results) -> str:
-    found = {name: summary(results.system, results, clips) for name, clips in groups(results.system).items()}
+    clips = groups(results.system)
+    found = {name: summary(results.system, results, members) for name, members in clips.items()}
     if not found:
         return ""
-    counts = {name: len(clips) for name, clips in groups(results.system).items()}
-    rows = [
-        [_name(metric), *(escape(table.cell(group.get(metric.key))) for group in found.values())]
+    body = [
+        [name_of(metric), *(cell(group.get(metric.key), len(clips[name])) for name, group in found.items())]
         for metric in results.of_clips()
         if any(metric.key in group for group in found.values())
     ]
-    heads = [f"{name} ({counts[name]})" for name in found]
-    return f"<h2>By language and difficulty</h2>{_rows(['metric', *heads], rows)}"
+    return rows(["metric", *(f"{escape(name)}<br><small>{len(clips[name])} clips</small>" for name in found)], body)
 
 
 def _plots(results: Results) -> str:
-    parts = []
-    for metric in results.of_clips():
-        numbers = [v for clip in results.system.clips if isinstance(v := clip.outcomes.get(metric.key), float)]
-        if metric.key in _OFFSETS and numbers:
-            parts.append(svg.histogram(metric.name, numbers, metric.unit))
-    axes, rows = radar_values(results)
+    parts = [
+        f"<figure>{svg.histogram(metric.name, numbers, metric.unit)}</figure>"
+        for metric in results.of_clips()
+        if metric.key in _OFFSETS and (numbers := values(results.system.clips, metric.key))
+    ]
+    axes, lines = radar_values(results)
     if len(axes) >= 3:
-        parts.append(svg.radar("Rim: the best of the rows in that metric, middle: the worst", axes, rows))
-    return f'<h2>Plots</h2><div class="pair">{"".join(parts)}</div>' if parts else ""
+        drawn = svg.radar("The rows: on the rim the best of them in that metric, in the middle the worst", axes, lines)
+        parts.append(f"<figure>{drawn}</figure>")
+    return f'<div class="flow">{"".join(parts)}</div>' if parts else ""
 
 
 def radar_values(results: Results) -> tuple[list[str], dict[str, list[float]]]:
-    """Metrics that have a good side and tell the rows apart; 1 for the best row, 0 for the worst."""
+    """Metrics that have a good side and tell the rows apart, none twice; 1 for the best row, 0 for the worst."""
     found = {row.name: summary(row, results) for row in results.rows}
-    axes, values = [], {name: [] for name in found}
+    spread = {}
     for metric in results.metrics:
         if metric.better is Better.EVEN or not all(metric.key in row for row in found.values()):
             continue
         bad = {name: metric.better.badness(row[metric.key].mean) for name, row in found.items()}
-        low, high = min(bad.values()), max(bad.values())
-        if high - low < 1e-9:
-            continue
-        axes.append(metric.name)
-        for name in found:
-            values[name].append((high - bad[name]) / (high - low))
-    return axes, values
-
-
-def ranked(results: Results) -> list[ClipResult]:
-    """The system's clips, the worst first: those that are no dub, then by mean rank over all metrics."""
-    clips = results.system.clips
-    ranks: dict[str, list[float]] = {clip.name: [] for clip in clips}
-    for metric in results.of_clips():
-        known = [(clip.name, v) for clip in clips if isinstance(v := clip.outcomes.get(metric.key), float)]
-        bad = np.array([metric.better.badness(value) for _, value in known])
-        if len(bad) < 2 or np.ptp(bad) == 0:
-            continue
-        for (name, _), badness in zip(known, bad, strict=True):
-            ranks[name].append(float(((bad < badness).sum() + 0.5 * ((bad == badness).sum() - 1)) / (len(bad) - 1)))
-    mean = {name: float(np.mean(found)) if found else 0.0 for name, found in ranks.items()}
-    return sorted(clips, key=lambda clip: (not clip.fault, -mean[clip.name], clip.name))
-
-
-def _sheet(results: Results, samples: dict[str, Sample]) -> str:
-    """A frame of each source over the same frame of its dub."""
-    tiles = []
-    for name in [clip.name for clip in results.system.clips if clip.name in samples][:_SHEET]:
-        with contextlib.suppress(JustDubError):
-            sample = samples[name]
-            tiles.append((name, np.concatenate([_middle(sample.source), _middle(sample.dub)])))
-    if not tiles:
-        return ""
-    images = "".join(f'<figure style="margin:0"><img alt="" src="{jpeg(tile)}"><small>{escape(name)}</small></figure>'
-                     for name, tile in tiles)  # fmt: skip
-    return f'<h2>Contact sheet</h2><p class=soft>Source over dub.</p><div class="pair">{images}</div>'
-
-
-def _middle(clip: Clip) -> np.ndarray:
-    """The middle frame, 96 pixels high and square-cut to at most 160 wide."""
-    frame = glance(clip.info, columns=1, height=96).frames[0]
-    margin = max(0, (frame.shape[1] - 160) // 2)
-    return frame[:, margin : frame.shape[1] - margin]
-
-
-def _clip(results: Results, clip: ClipResult, sample: Sample) -> str:
-    fault = f'<p class="fault">{escape(clip.fault)}</p>' if clip.fault else ""
-    text = f"<p>{escape(clip.text)} <span class=soft>{escape(clip.language)}</span></p>" if clip.text else ""
-    numbers = [
-        f"{escape(metric.name)} <b>{table.number(value)}</b> {escape(metric.unit)}"
-        for metric in results.of_clips()
-        if isinstance(value := clip.outcomes.get(metric.key), float)
-    ]
-    media = []
-    for name, of in (("source", lambda: sample.source), ("dub", lambda: sample.dub)):
-        with contextlib.suppress(JustDubError):
-            data = player(of().info.path)
-            media.append(f'<div><small>{name}</small><br><video controls src="{data}"></video></div>')
-    with contextlib.suppress(JustDubError):
-        data = jpeg(draw([glance(sample.source.info), glance(sample.dub.info)]))
-        words = "source and dub: frames over mel spectrogram"
-        media.append(f'<div><small>{words}</small><br><img alt="" src="{data}"></div>')
-    media.append(_curves(sample))
-    return (
-        f'<div class="clip"><h3>{escape(clip.name)}</h3>{fault}{text}<div class="pair">{"".join(media)}</div>'
-        f"<p><small>{' · '.join(numbers)}</small></p></div>"
-    )
-
-
-def _curves(sample: Sample) -> str:
-    """Level of source and dub, and the dub's mouth where it is known, over time."""
-    series = {}
-    for name, of in (("source, dB", lambda: sample.source), ("dub, dB", lambda: sample.dub)):
-        with contextlib.suppress(JustDubError):
-            video = of().info.video
-            level_F = envelope(of().speech, video.frames, float(video.frame_rate))
-            series[name] = ((np.arange(video.frames) / float(video.frame_rate)).tolist(), level_F.tolist())
-    with contextlib.suppress(JustDubError):
-        mouth_F = opening(sample.dub)
-        rate = float(sample.dub.info.video.frame_rate)
-        series["dub's mouth"] = ((np.arange(len(mouth_F)) / rate).tolist(), mouth_F.tolist())
-    return svg.curves("Sound and mouth over time", series) if series else ""
+        if max(bad.values()) - min(bad.values()) >= 1e-9:
+            spread[metric.key] = (metric.name, bad)
+    twins = {other for one, other in _TWINS if one in spread}
+    chosen = [both for key, both in spread.items() if key not in twins]
+    lines = {
+        name: [(max(bad.values()) - bad[name]) / (max(bad.values()) - min(bad.values())) for _, bad in chosen]
+        for name in found
+    }
+    return [name for name, _ in chosen], lines
 
 
 def _settings(results: Results) -> str:
@@ -284,6 +224,7 @@ def _settings(results: Results) -> str:
     tree = {"settings": results.settings, "versions": results.versions}
     plain = escape(json.dumps(tree, indent=1, ensure_ascii=False))
     return (
-        f"<h2>Settings and digests</h2><pre>{plain}</pre><details><summary>SHA-256 of the clips, first 16 digits"
-        f"</summary>{_rows(['clip', 'source', 'dub'], digests)}</details>"
+        f"<details><summary>Settings and versions</summary><pre>{plain}</pre></details>"
+        f"<details><summary>SHA-256 of the clips, first 16 digits</summary>"
+        f"{rows(['clip', 'source', 'dub'], digests)}</details>"
     )
