@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from datagen.prompt import told
 from datagen.script import Script
 from datagen.store import Rejected
 from datagen.tools import RATE, Film, Tools, resample
@@ -18,8 +19,10 @@ def run(tools: Tools, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     if settings.by == "world":
         return {"by": "world"}, {".mp4": tools.encode(_drawn(tools, script))}
     seed = tools.seed("generate", number)
+    halves = tools.job.script.prompts == "halves"
+    prompt = script.prompt(switch=settings.frames / settings.frame_rate / 2 if halves else None)
     made = tools.pipe.generate(
-        script.prompt(),
+        prompt,
         frames=settings.frames,
         frame_rate=Fraction(settings.frame_rate),
         settings=tools.settings(settings.sampling, seed),
@@ -28,7 +31,7 @@ def run(tools: Tools, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     if abs(samples).max() < 1e-4:
         raise Rejected("the clip has no sound")
     film = Film(made.frames_FHW3, samples, Fraction(settings.frame_rate))
-    return {"by": "backbone", "seed": seed, "prompt": script.prompt()}, {".mp4": tools.encode(film)}
+    return {"by": "backbone", "seed": seed, "prompt": told(prompt)}, {".mp4": tools.encode(film)}
 
 
 def _drawn(tools: Tools, script: Script) -> Film:

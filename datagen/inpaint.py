@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from datagen import mask
+from datagen.prompt import told
 from datagen.script import Script
 from datagen.split import Span
 from datagen.tools import RATE, Film, Tools, resample
 from justdub.dubbing.inpaint import Inpainted, audio_steps, inpaint
+from justdub.dubbing.prompt import Timeline
 from justdub.sequence import Geometry
 
 
@@ -33,18 +35,26 @@ def run(tools: Tools, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     media = {}
     for place, span in enumerate(found):
         seed = tools.seed("inpaint", number, place)
+        prompt = script.prompt(place, switch=switch(tools, found))
         made = again(
-            tools, film, script.prompt(place), span=span, cells_fhw=within(cells_fhw, span, tools.geometry),
+            tools, film, prompt, span=span, cells_fhw=within(cells_fhw, span, tools.geometry),
             speech=speech(found, place, len(film.samples) / RATE, tools.job.inpaint.margin), seed=seed,
         )  # fmt: skip
         media[f"_{place}.mp4"] = tools.encode(part(made, span))
-        facts["halves"].append({"seed": seed, "prompt": script.prompt(place)})
+        facts["halves"].append({"seed": seed, "prompt": told(prompt)})
     return facts, media
 
 
 def spans(tools: Tools, number: int) -> list[Span]:
     """The halves of a clip."""
     return [Span.of(span) for span in tools.store("split").usable(number)["spans"]]
+
+
+def switch(tools: Tools, found: list[Span]) -> float | None:
+    """Seconds at which the second half's prompt takes over, the middle of the pause; None where one prompt says all."""
+    if tools.job.script.prompts == "whole" or len(found) < 2:
+        return None
+    return (found[0].speech[1] + found[1].speech[0]) / 2
 
 
 def within(cells_fhw: Tensor, span: Span, geometry: Geometry) -> Tensor:
@@ -68,7 +78,7 @@ def speech(found: list[Span], place: int, seconds: float, margin: float) -> tupl
 def again(
     tools: Tools,
     film: Film,
-    prompt: str,
+    prompt: str | Timeline,
     *,
     span: Span,
     cells_fhw: Tensor,

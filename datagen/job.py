@@ -19,12 +19,15 @@ class ScriptSettings:
             a folder is a local text model that is asked for them.
         people: "world" (people as the drawn world's captions describe them) or "everyday" (`datagen.people`).
         split: of the drawn world, whose words and people are used (`datagen.world.splits`).
+        prompts: "whole" (one prompt says both lines) or "halves" (each half reads a prompt of its own, for a backbone
+            that cannot keep two lines apart).
     """
 
     languages: tuple[str, ...] = ("en", "fr", "es", "de", "ru")
     lines: str = "grammar"
     people: Literal["world", "everyday"] = "everyday"
     split: str = "adapters"
+    prompts: Literal["whole", "halves"] = "whole"
 
     def __post_init__(self) -> None:
         codes = [find_language(name) for name in self.languages]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from datagen import inpaint, mask
+from datagen.prompt import told
 from datagen.script import Script
 from datagen.tools import Film, Tools
 
@@ -25,20 +26,21 @@ def run(tools: Tools, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     cells_fhw = mask.cells(tools.store("mask"), number)
     facts: dict[str, Any] = {"halves": []}
     media = {}
-    for place, span in enumerate(inpaint.spans(tools, number)):
+    found_spans = inpaint.spans(tools, number)
+    for place, span in enumerate(found_spans):
         half = tools.read(tools.store("inpaint").path(number, f"_{place}.mp4"))
         before = spread(tools, half)
         seed = tools.seed("lips", number, place)
         found: dict[str, Any] = {"augmented": chosen(seed, tools.job.lips.share), "spread_before": before}
         if found["augmented"]:
-            prompt = script.prompt(place, manner=tools.job.lips.manner)
+            prompt = script.prompt(place, manner=tools.job.lips.manner, switch=inpaint.switch(tools, found_spans))
             made = inpaint.again(
                 tools, inpaint.put_back(film, half, span), prompt, span=span,
                 cells_fhw=inpaint.within(cells_fhw, span, tools.geometry), speech=None, seed=seed,
             )  # fmt: skip
             made_half = Film(inpaint.part(made, span).frames, half.samples, half.rate)
             media[f"_{place}.mp4"] = tools.encode(made_half)
-            found |= {"seed": seed, "prompt": prompt, "spread_after": spread(tools, made_half)}
+            found |= {"seed": seed, "prompt": told(prompt), "spread_after": spread(tools, made_half)}
         facts["halves"].append(found)
     return facts, media
 

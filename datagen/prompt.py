@@ -7,9 +7,10 @@ The first sentence is the standard prompt (`justdub.dubbing.prompt`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
-from justdub.dubbing.prompt import LANGUAGES, standard_prompt
+from justdub.dubbing.prompt import LANGUAGES, Timeline, standard_prompt
 
 
 class Line(NamedTuple):
@@ -17,6 +18,11 @@ class Line(NamedTuple):
 
     language: str
     text: str
+
+
+def told(prompt: str | Timeline) -> str | dict[str, Any]:
+    """For JSON."""
+    return asdict(prompt) if isinstance(prompt, Timeline) else prompt
 
 
 def switching(speaker: str, first: Line, second: Line, *, manner: str = "", after: str = "") -> str:

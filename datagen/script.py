@@ -17,6 +17,7 @@ from datagen import people
 from datagen.job import DatagenJob
 from datagen.lines import Lines, open_lines
 from datagen.prompt import Line, spoken, switching
+from justdub.dubbing.prompt import Timeline
 from justdub.errors import BadInputError
 
 _STREAM = 0x5C21B7
@@ -47,11 +48,22 @@ class Script:
     halves: tuple[Half, ...]
     person: int = 0
 
-    def prompt(self, other: int | None = None, *, manner: str = "") -> str:
-        """Of the whole clip; `other`: with that half in the other half's language; manner: of that half's speech."""
+    def prompt(self, other: int | None = None, *, manner: str = "", switch: float | None = None) -> str | Timeline:
+        """Of the whole clip; `other`: with that half in the other half's language; manner: of that half's speech.
+
+        Args:
+            switch: seconds at which the second half begins: a prompt for each half. None: one prompt for both.
+        """
         lines = [half.other if place == other else half.line for place, half in enumerate(self.halves)]
         if len(lines) == 1:
             return spoken(self.speaker, lines[0], manner=manner, after=self.after)
+        if switch is not None:
+            manners = [manner if other in (None, place) else "" for place in range(2)]
+            told = [
+                spoken(self.speaker, line, manner=how, after=self.after)
+                for line, how in zip(lines, manners, strict=True)
+            ]
+            return Timeline(tuple(told), (switch,))
         return switching(self.speaker, lines[0], lines[1], manner=manner, after=self.after)
 
     def half_prompt(self, place: int) -> str:

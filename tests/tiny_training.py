@@ -59,7 +59,7 @@ def random_pairs(folder: Path, backbone: checkpoint.Backbone, count: int = 6, ma
         length = TEXT + number % 3
         cache.write_text(f"text{number}", TextContext(*(noise(1, length, width) for width in text_widths)))
         pair = Pair(Path(f"target{number}.mp4"), Path(f"reference{number}.mp4"), None, f"line {number}", number + 1)
-        pairs.append(CachedPair(pair, f"{number:032d}", f"text{number}", Cut(64, 64, 17), Fraction(25)))
+        pairs.append(CachedPair(pair, f"{number:032d}", (f"text{number}",), Cut(64, 64, 17), Fraction(25)))
     cache.write_text("null", TextContext(*(noise(1, 2, width) for width in text_widths)))
     return Encoded(cache, tuple(pairs), (), "null")
 

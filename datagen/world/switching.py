@@ -8,11 +8,11 @@ Legend: F frames, S samples, C mouth channels.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datagen.prompt import Line, switching
+from datagen.prompt import Line, spoken, switching
 from datagen.world import captions, faces, motion, phrases, styles, visemes
 from datagen.world import plan as plans
 from datagen.world.clip import Take, World
@@ -27,8 +27,36 @@ _STREAM = 0x5A17C4
 _SAME, _OVER, _STYLED, _LOOKS = 0.4, 0.12, 0.5, 0.5  # shares of the clips
 
 
+@dataclass(frozen=True)
+class Dialogue:
+    """Two lines by one person. speaker, manner: as prompts say them; over: over-articulated."""
+
+    person: ClipPlan
+    speaker: str
+    lines: tuple[Line, Line]
+    manner: str
+    over: bool
+
+    @property
+    def caption(self) -> str:
+        """One prompt that says both lines."""
+        return switching(self.speaker, *self.lines, manner=self.manner)
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """A prompt for each half."""
+        one, other = (spoken(self.speaker, line, manner=self.manner) for line in self.lines)
+        return one, other
+
+
 def draw(world: World, index: int, split: str = "base") -> Take:
     """Clip `index`: a person of the split who says two lines of it; for the same arguments always the same one."""
+    said = choose(world, index, split)
+    return replace(perform(world, said.person, said.lines, over=said.over), caption=said.caption)
+
+
+def choose(world: World, index: int, split: str = "base") -> Dialogue:
+    """Who says what in clip `index`."""
     rng = np.random.default_rng([_STREAM, world.seed, index])
     person = _dialogue(world, int(rng.integers(1_000_000)), split)
     gender = voice(person.voice).kind.gender
@@ -41,8 +69,7 @@ def draw(world: World, index: int, split: str = "base") -> Take:
     face = faces.face(person.face)
     described = captions.looks(face, person.scene, rng) if rng.uniform() < _LOOKS else ""
     speaker = f"The {captions.noun(face.kind, bool(described) or rng.uniform() < 0.5)}{described}"
-    take = perform(world, person, lines, over=over)
-    return replace(take, caption=switching(speaker, *lines, manner=manner))
+    return Dialogue(person, speaker, lines, manner, over)
 
 
 def perform(world: World, person: ClipPlan, lines: tuple[Line, Line], *, over: bool = False) -> Take:

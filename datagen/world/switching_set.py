@@ -3,7 +3,7 @@
     DIR/clips/000017.mp4    a clip of two lines (`switching`, `film`)
     DIR/clips/000017.json   what is true of it; written last: a clip without it is not there
     DIR/masks/000017.mp4    lips, chin and what lies between, white
-    DIR/dataset.json        caption, media_path, mask_path
+    DIR/dataset.json        caption and then (a prompt for each line), media_path, mask_path
     DIR/README.md           the card
 
 Legend: F frames, H = W = size, 2 = x, y in pixels, 4 = x0, y0, x1, y1.
@@ -30,6 +30,7 @@ from datagen.world.workers import spread
 from justdub.errors import BadInputError, UsageError
 
 TOGETHER = 8  # clips drawn in one go
+_FORMAT = 2
 _MARGIN = 4  # pixels of a 96-pixel frame around lips and chin
 
 
@@ -93,12 +94,22 @@ def write(
             progress(done, len(missing))
     facts = [_find(root, request, number) for number in numbers]
     entries = [
-        {"caption": found["caption"], "media_path": _clip(number), "mask_path": _mask(number)}
+        {
+            "caption": found["prompts"][0],
+            "then": [[round(len_half(request), 4), found["prompts"][1]]],
+            "media_path": _clip(number),
+            "mask_path": _mask(number),
+        }
         for number, found in zip(numbers, facts, strict=True)
     ]
     film.put(root / "dataset.json", (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
     film.put(root / "README.md", _card(request, facts, command).encode())
     return len(entries)
+
+
+def len_half(request: Request) -> float:
+    """Seconds at which the second line's half begins."""
+    return (request.frames + 1) // 2 / float(request.world().frame_rate)
 
 
 def mouth_mask(take: Take, size: int) -> np.ndarray:
@@ -136,21 +147,22 @@ def _find(root: Path, request: Request, number: int) -> dict[str, Any] | None:
 
 
 def _origin(request: Request) -> dict[str, Any]:
-    return {"seed": request.seed, "split": request.split, "frames": request.frames}
+    return {"format": _FORMAT, "seed": request.seed, "split": request.split, "frames": request.frames}
 
 
 def _add(root: Path, request: Request, numbers: Sequence[int]) -> int:
     """Draw some clips and write them."""
     world = request.world()
-    takes = [switching.draw(world, number, request.split) for number in numbers]
+    said = [switching.choose(world, number, request.split) for number in numbers]
+    takes = [switching.perform(world, one.person, one.lines, over=one.over) for one in said]
     drawn = render([take.drawing for take in takes], size=world.size).frames
     rates = {"frame_rate": world.frame_rate, "sample_rate": world.sample_rate}
     try:
-        for number, take, frames in zip(numbers, takes, drawn, strict=True):
+        for number, one, take, frames in zip(numbers, said, takes, drawn, strict=True):
             film.put(root / _clip(number), film.encode(frames.numpy(), take.samples, **rates))
             white_FHW3 = np.repeat(mouth_mask(take, world.size)[..., None], 3, axis=-1).astype(np.uint8) * 255
             film.put(root / _mask(number), film.encode(white_FHW3, None, **rates))
-            facts = {"world": _origin(request), "caption": take.caption, "first_language": take.plan.language}
+            facts = {"world": _origin(request)} | said_in(one)
             text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
             film.put(root / "clips" / f"{number:06d}.json", text.encode())
     except OSError as error:
@@ -160,10 +172,15 @@ def _add(root: Path, request: Request, numbers: Sequence[int]) -> int:
     return len(numbers)
 
 
+def said_in(one: switching.Dialogue) -> dict[str, Any]:
+    """For JSON."""
+    return {"prompts": list(one.prompts), "languages": [line.language for line in one.lines]}
+
+
 def _card(request: Request, facts: Sequence[dict[str, Any]], command: str) -> str:
     """README.md of a folder."""
-    counts = Counter(found["first_language"] for found in facts)
-    listed = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
+    counts = Counter(tuple(found["languages"]) for found in facts)
+    listed = ", ".join(f"{one} to {other} {count}" for (one, other), count in sorted(counts.items()))
     return f"""# {len(facts)} clips of the drawn world in which the speaker changes the language
 
 Made by
@@ -171,7 +188,7 @@ Made by
     {command}
 
 Split `{request.split}`, seed {request.seed}, numbers from {request.first}, {request.frames} frames. One person says two
-lines, a line in each half, in most clips in two languages (first lines: {listed}). Nobody in them exists.
+lines, a line in each half, in most clips in two languages: {listed}. Nobody in them exists.
 
 `dataset.json` has no references: it is for adapters that generate (`dropout` of all references, `inpaint`). Clips:
 lossless H.264 in RGB and 16-bit FLAC at 16 kHz in MP4. Masks: lips to chin, white.

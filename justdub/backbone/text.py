@@ -8,7 +8,9 @@ Letters: B batch, L text tokens, D width of a stream's context.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 from justdub.errors import BadInputError, MissingError, UsageError
 
 CACHED_PROMPTS = 64
+CLOSED = -10000.0  # what diffusers adds to attention where a text token does not count
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,69 @@ class TextContext:
         video_BLD, audio_BLD: context of each stream.
         video_mask_BL, audio_mask_BL: 1 where a token counts, or None when all do (kernels without mask support then
             work).
+        spans_BL2: seconds from and to which a text token is read, by tokens of the clip whose middle lies there; None:
+            by all. So a clip can have several prompts, one after the other (`joined`).
     """
 
     video_BLD: Tensor
     audio_BLD: Tensor
     video_mask_BL: Tensor | None = None
     audio_mask_BL: Tensor | None = None
+    spans_BL2: Tensor | None = None
 
     def expand(self, batch: int) -> TextContext:
         """Share a context of batch one among `batch` samples."""
         if self.video_BLD.shape[0] == batch:
             return self
         masks = (None if mask is None else mask.expand(batch, -1) for mask in (self.video_mask_BL, self.audio_mask_BL))
-        return TextContext(self.video_BLD.expand(batch, -1, -1), self.audio_BLD.expand(batch, -1, -1), *masks)
+        spans = None if self.spans_BL2 is None else self.spans_BL2.expand(batch, -1, -1)
+        return TextContext(self.video_BLD.expand(batch, -1, -1), self.audio_BLD.expand(batch, -1, -1), *masks, spans)
+
+    def read_by(self, times_BN: Tensor, mask_BL: Tensor | None) -> Tensor | None:
+        """What diffusers takes as mask of a stream whose tokens' middles are at `times_BN` seconds: mask_BL itself, or
+        a bias (B, N, L) that is 0 where a token may read and very negative elsewhere."""
+        if self.spans_BL2 is None:
+            return mask_BL
+        start_B1L, end_B1L = self.spans_BL2[:, None, :, 0], self.spans_BL2[:, None, :, 1]
+        open_BNL = (times_BN[..., None] >= start_B1L) & (times_BN[..., None] < end_B1L)
+        if mask_BL is not None:
+            open_BNL = open_BNL & mask_BL[:, None].bool()
+        return (~open_BNL).to(self.video_BLD.dtype) * CLOSED
+
+
+def joined(parts: Sequence[TextContext], until: Sequence[float]) -> TextContext:
+    """One context of several prompts, each read by a part of the clip.
+
+    Args:
+        parts: of batch 1. until: seconds at which each but the last one ends.
+
+    Raises:
+        UsageError: the times do not rise.
+    """
+    if len(until) != len(parts) - 1 or list(until) != sorted(set(until)):
+        raise UsageError(f"{len(parts)} prompts that end at {list(until)}", expected="rising ends of all but the last")
+    if len(parts) == 1:
+        return parts[0]
+    edges = [-math.inf, *until, math.inf]
+    spans = [
+        part.video_BLD.new_tensor([start, end], dtype=torch.float32).expand(1, part.video_BLD.shape[1], 2)
+        for part, start, end in zip(parts, edges, edges[1:], strict=False)
+    ]
+
+    def masks(name: str) -> Tensor | None:
+        own = [getattr(part, name) for part in parts]
+        if all(mask is None for mask in own):
+            return None
+        whole = [torch.ones(part.video_BLD.shape[:2], device=part.video_BLD.device) for part in parts]
+        return torch.cat([one if mask is None else mask.to(one) for mask, one in zip(own, whole, strict=True)], 1)
+
+    return TextContext(
+        torch.cat([part.video_BLD for part in parts], 1),
+        torch.cat([part.audio_BLD for part in parts], 1),
+        masks("video_mask_BL"),
+        masks("audio_mask_BL"),
+        torch.cat(spans, 1),
+    )
 
 
 class TextEncoder:

@@ -133,6 +133,10 @@ class JointTransformer:
         video, audio = sequence.video, sequence.audio
         config, batch = self.module.config, video.tokens_BNC.shape[0]
         context = text.expand(batch)
+        video_mask, audio_mask = (
+            context.read_by(stream.positions_BDN2[:, 0].mean(-1), mask)
+            for stream, mask in ((video, context.video_mask_BL), (audio, context.audio_mask_BL))
+        )
         # A tuple: diffusers' context parallelism takes no other output.
         video_BNC, audio_BNC = self.call(
             hidden_states=video.tokens_BNC.to(self.dtype),
@@ -143,8 +147,8 @@ class JointTransformer:
             audio_timestep=audio.timesteps_BN * config.timestep_scale_multiplier,
             sigma=video.sigma_B * config.timestep_scale_multiplier,
             audio_sigma=audio.sigma_B * config.timestep_scale_multiplier,
-            encoder_attention_mask=context.video_mask_BL,
-            audio_encoder_attention_mask=context.audio_mask_BL,
+            encoder_attention_mask=video_mask,
+            audio_encoder_attention_mask=audio_mask,
             video_coords=video.positions_BDN2,
             audio_coords=audio.positions_BDN2,
             use_cross_timestep=self.cross_timestep,

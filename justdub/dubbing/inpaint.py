@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from justdub.dubbing.prompt import Timeline
 from justdub.dubbing.settings import DubSettings
 from justdub.faces.masks import to_pixels
 from justdub.sequence import Known, SequenceRules, audio_positions, plan_sequence
@@ -41,7 +42,7 @@ def inpaint(
     *,
     cells_fhw: Tensor,
     steps_T: Tensor,
-    prompt: str,
+    prompt: str | Timeline,
     frame_rate: Fraction | int,
     settings: DubSettings,
     clean: bool = True,

@@ -23,10 +23,11 @@ from torch import Tensor
 from justdub import flow
 from justdub.backbone import checkpoint, memory
 from justdub.backbone.residency import Residency
+from justdub.backbone.text import joined
 from justdub.dubbing.clip import Dub, Generated, Progress, Source, fit
 from justdub.dubbing.guidance import Guidance
 from justdub.dubbing.manifest import Manifest
-from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, choose_prompt
+from justdub.dubbing.prompt import DEFAULT_SPEAKER, Prompt, Timeline, choose_prompt
 from justdub.dubbing.refine import FACTOR, Refiner, refine
 from justdub.dubbing.sampler import Latents, SamplingReport, sample
 from justdub.dubbing.settings import DubSettings, check_length
@@ -221,7 +222,7 @@ class DubPipeline:
 
     def generate(
         self,
-        prompt: str,
+        prompt: str | Timeline,
         *,
         frames: int,
         frame_rate: Fraction | int = Fraction(25),
@@ -232,7 +233,7 @@ class DubPipeline:
         """A clip from a prompt alone, with no source: what the backbone itself knows, and material for data generation.
 
         Args:
-            prompt: as for a dub.
+            prompt: as for a dub, or several, one after the other.
             frames: at least this many are made, on the checkpoint's grid, and the rest cut off.
         """
         settings = replace(settings or DubSettings(), **overrides)
@@ -266,7 +267,7 @@ class DubPipeline:
         return Generated(picture, fit(sound, frames / frame_rate, audio.output_rate), audio.output_rate)
 
     def denoise(
-        self, plan: SequencePlan, prompt: str, settings: DubSettings, progress: Progress | None = None
+        self, plan: SequencePlan, prompt: str | Timeline, settings: DubSettings, progress: Progress | None = None
     ) -> Latents:
         """The target latents of any plan from noise: what `__call__` and `generate` do with theirs."""
         return self._sample(plan, prompt, settings, progress or (lambda stage, done, total: None))[0]
@@ -329,10 +330,10 @@ class DubPipeline:
         manifest.record_sampling(plan, run.guidance, run.sigmas, run.negative, asdict(run.cost))
         return latents
 
-    def _read_prompts(self, prompt: str, settings: DubSettings) -> None:
+    def _read_prompts(self, prompt: str | Timeline, settings: DubSettings) -> None:
         """Read the prompts of a dub while the text encoder is there; `_sample` finds them read."""
         text = self.backbone.text
-        wanted = (prompt, self._negative(settings))
+        wanted = (*Timeline.of(prompt).prompts, self._negative(settings))
         if not all(text.knows(one) for one in wanted):
             with self.residency.using("text"):
                 for one in wanted:
@@ -360,8 +361,10 @@ class DubPipeline:
             rescale=settings.rescale,
         )
 
-    def _sample(self, plan: SequencePlan, prompt: str, settings: DubSettings, report: Progress) -> tuple[Latents, _Run]:
-        card = self.backbone.card
+    def _sample(
+        self, plan: SequencePlan, prompt: str | Timeline, settings: DubSettings, report: Progress
+    ) -> tuple[Latents, _Run]:
+        card, prompts = self.backbone.card, Timeline.of(prompt)
         sigmas = flow.schedule(settings.steps or card.steps, tokens=card.schedule_tokens)
         if settings.schedule == "distilled":
             sigmas = flow.DISTILLED_STAGE_1
@@ -371,7 +374,7 @@ class DubPipeline:
             latents, cost = sample(
                 self.backbone.transformer,
                 plan,
-                text=self.backbone.text.encode(prompt),
+                text=joined([self.backbone.text.encode(one) for one in prompts.prompts], prompts.until),
                 negative_text=self.backbone.text.encode(self._negative(settings)),
                 table=guidance.table(),
                 sigmas=sigmas,

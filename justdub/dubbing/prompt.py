@@ -50,6 +50,22 @@ class Prompt:
     has_dialogue: bool
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """Prompts that follow each other within a clip; every one is read by its own part of it.
+
+    Attributes:
+        prompts: one or more. until: seconds at which each but the last one ends.
+    """
+
+    prompts: tuple[str, ...]
+    until: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, prompt: str | Timeline) -> Timeline:
+        return prompt if isinstance(prompt, Timeline) else cls((prompt,))
+
+
 def find_language(name: str) -> str:
     """The ISO 639-1 code of a language given by code (fr), tag (fra) or English name (French)."""
     wanted = name.strip().casefold()

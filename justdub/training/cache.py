@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -146,6 +147,18 @@ def pad_texts(texts: list[TextContext], multiple: int = 1) -> TextContext:
         return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
 
     mask_BL = None if bool(masks.all()) else masks
+    spans_BL2 = None
+    if any(text.spans_BL2 is not None for text in texts):
+        whole_2 = torch.tensor([-math.inf, math.inf])
+        own = [
+            whole_2.expand(1, text.video_BLD.shape[1], 2) if text.spans_BL2 is None else text.spans_BL2
+            for text in texts
+        ]
+        spans_BL2 = padded(own)
     return TextContext(
-        padded([text.video_BLD for text in texts]), padded([text.audio_BLD for text in texts]), mask_BL, mask_BL
+        padded([text.video_BLD for text in texts]),
+        padded([text.audio_BLD for text in texts]),
+        mask_BL,
+        mask_BL,
+        spans_BL2,
     )

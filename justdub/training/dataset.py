@@ -14,6 +14,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from justdub.errors import BadInputError, MissingError
 # Field: the columns that mean it, in the order of preference. The first is JUST-DUB-IT's.
 COLUMNS = {
     "caption": ("caption", "prompt"),
+    "later": ("then",),
     "target": ("media_path", "video"),
     "reference": ("reference_path", "ref_media_path", "reference_video"),
     "mask": ("mask_path", "face_mask"),
@@ -35,7 +37,7 @@ class Pair:
 
     Attributes:
         target, reference, mask: absolute paths of existing files; reference or mask None for none.
-        caption: the prompt of the target.
+        caption: the prompt of the target. later: further prompts, each from a time of the target on (seconds, text).
         entry: its place in the list, from 1.
     """
 
@@ -44,6 +46,11 @@ class Pair:
     mask: Path | None
     caption: str
     entry: int
+    later: tuple[tuple[float, str], ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return (self.caption, *(text for _, text in self.later))
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def read_pairs(path: str | Path, *, outside: bool = False, references: bool = Tr
     if not path.is_file():
         raise MissingError(f"no dataset at {path}", expected="a .json, .jsonl or .csv file")
     pairs, faults, seen, used, columns = [], [], {}, set(), {}
-    optional = ("mask",) if references else ("mask", "reference")
+    optional = ("mask", "later") if references else ("mask", "later", "reference")
     for number, entry in _entries(path):
         found = (
             _pair(entry, number, path.parent, outside, optional)
@@ -91,7 +98,7 @@ def read_pairs(path: str | Path, *, outside: bool = False, references: bool = Tr
             else _no_entry(entry, number)
         )
         if isinstance(found, Pair):
-            key = (found.target, found.reference, found.caption)
+            key = (found.target, found.reference, found.prompts)
             if key in seen:
                 found = Fault(number, f"the same as entry {seen[key]}")
             else:
@@ -164,6 +171,7 @@ def _column(entry: dict[str, Any], field: str) -> str | None:
 
 def _pair(entry: dict[str, Any], number: int, folder: Path, outside: bool, optional: tuple[str, ...]) -> Pair | Fault:
     values: dict[str, str] = {}
+    later: tuple[tuple[float, str], ...] | str = ()
     for field, names in COLUMNS.items():
         column = _column(entry, field)
         value = entry.get(column) if column else None
@@ -171,6 +179,11 @@ def _pair(entry: dict[str, Any], number: int, folder: Path, outside: bool, optio
             if field in optional:
                 continue
             return Fault(number, f"no {names[0]}")
+        if field == "later":
+            later = _later(value)
+            if isinstance(later, str):
+                return Fault(number, f"{column} {later}")
+            continue
         if not isinstance(value, str):
             return Fault(number, f"{column} is {_kind(value)}, expected a text")
         values[field] = value
@@ -189,7 +202,20 @@ def _pair(entry: dict[str, Any], number: int, folder: Path, outside: bool, optio
         paths[field] = found
     if paths["target"] == paths.get("reference"):
         return Fault(number, "target and reference are the same file")
-    return Pair(paths["target"], paths.get("reference"), paths.get("mask"), caption, number)
+    return Pair(paths["target"], paths.get("reference"), paths.get("mask"), caption, number, later)
+
+
+def _later(value: Any) -> tuple[tuple[float, str], ...] | str:
+    """Prompts that follow the first one, or what is wrong with them."""
+    wrong = f"is {_kind(value)}, expected a list of [seconds, prompt], the seconds rising"
+    if not isinstance(value, list) or not all(isinstance(one, list) and len(one) == 2 for one in value):
+        return wrong
+    if not all(type(at) in (int, float) and isinstance(text, str) and text.strip() for at, text in value):
+        return wrong
+    times = [0.0, *(float(at) for at, _ in value)]
+    if any(after <= before for before, after in pairwise(times)):
+        return wrong
+    return tuple((float(at), text.strip()) for at, text in value)
 
 
 def _inside(text: str, folder: Path, outside: bool) -> Path | str:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from justdub.backbone.checkpoint import Backbone
+from justdub.backbone.text import TextContext, joined
 from justdub.errors import EXIT_INTERRUPTED, BadInputError, JustDubError
 from justdub.lora import inject
 from justdub.lora.files import generation_of
@@ -29,7 +30,7 @@ from justdub.training.batches import DROPOUT, Order, draw, random_stream
 from justdub.training.config import TrainJob
 from justdub.training.log import Log
 from justdub.training.loss import Totals
-from justdub.training.precompute import Encoded
+from justdub.training.precompute import CachedPair, Encoded
 from justdub.training.step import Example, Part, fast_attention, losses, parts
 
 NAME = "trained"  # of the adapter inside of the transformer
@@ -234,10 +235,16 @@ class Trainer:
                 chosen = draw(
                     int(indices[slot]), step, slot, job.train.seed, tokens, job.noise, job.dropout, job.inpaint
                 )
-                text = self.encoded.cache.read_text(pair.text if chosen.has_text else self.encoded.null_text)
-                examples.append(Example(sample, text, chosen))
+                examples.append(Example(sample, self._text(pair, chosen.has_text), chosen))
             found += parts(examples, self.joint, job.rules, self.device)
         return found
+
+    def _text(self, pair: CachedPair, wanted: bool) -> TextContext:
+        """A pair's prompt or prompts, or the empty one."""
+        cache = self.encoded.cache
+        if not wanted:
+            return cache.read_text(self.encoded.null_text)
+        return joined([cache.read_text(name) for name in pair.texts], [at for at, _ in pair.pair.later])
 
     def _totals(self, laid_out: list[Part]) -> Totals:
         """Weights of the whole update, over all processes."""

@@ -39,7 +39,7 @@ class CachedPair:
 
     pair: Pair
     sample: str
-    text: str
+    texts: tuple[str, ...]  # one, or one for each prompt of the pair
     cut: Cut
     frame_rate: Fraction
 
@@ -56,7 +56,9 @@ class Encoded:
 
     def digest(self) -> str:
         """Of all that is trained on, hex."""
-        names = sorted(f"{pair.sample} {pair.text}" for pair in self.pairs)
+        names = sorted(
+            " ".join((pair.sample, *pair.texts, *(str(at) for at, _ in pair.pair.later))) for pair in self.pairs
+        )
         return hashlib.sha256("\n".join([*names, self.null_text]).encode()).hexdigest()
 
 
@@ -137,12 +139,13 @@ class Encoder:
                 target, reference = probe(pair.target), probe(pair.reference) if pair.reference else None
                 cut = self.cut(target, reference)
                 name = sample_name(pair.target, pair.reference, pair.mask, cut, self.codecs)
-                text = text_name(pair.caption, self.text_parts)
+                texts = tuple(text_name(prompt, self.text_parts) for prompt in pair.prompts)
                 if number % parts == part:
                     if not cache.sample_path(name).exists():
                         cache.write_sample(name, self.encode(pair, cut))
-                    self._encode_text(pair.caption, text, cache)
-                found.append(CachedPair(pair, name, text, cut, target.video.frame_rate))
+                    for prompt, text in zip(pair.prompts, texts, strict=True):
+                        self._encode_text(prompt, text, cache)
+                found.append(CachedPair(pair, name, texts, cut, target.video.frame_rate))
             except JustDubError as error:
                 faults.append(Fault(pair.entry, str(error)))
                 check_broken(faults, len(pairs.faults) + total, broken_limit)

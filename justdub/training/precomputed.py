@@ -115,7 +115,7 @@ def _clip(
         downscale,
     )
     pair = Pair(files[TARGET], files[REFERENCE], mask, "", number)
-    return CachedPair(pair, sample_name, prompt_name, cut, rate)
+    return CachedPair(pair, sample_name, (prompt_name,), cut, rate)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -195,4 +195,5 @@ def _noise(part: Part) -> tuple[Tensor, Tensor]:
 
 def _to(text: TextContext, device: torch.device) -> TextContext:
     masks = (None if mask is None else mask.to(device) for mask in (text.video_mask_BL, text.audio_mask_BL))
-    return TextContext(text.video_BLD.to(device), text.audio_BLD.to(device), *masks)
+    spans = None if text.spans_BL2 is None else text.spans_BL2.to(device)
+    return TextContext(text.video_BLD.to(device), text.audio_BLD.to(device), *masks, spans)

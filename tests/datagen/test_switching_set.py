@@ -37,7 +37,8 @@ def test_clips_are_what_was_drawn_and_their_masks_hide_what_moves(folder):
         drawn = render([take.drawing], size=world.size, lips=True)
         frames = frames_of(pair.target)
         assert np.array_equal(frames, drawn.frames[0].numpy()) and len(frames) == 97
-        assert pair.caption == take.caption and pair.reference is None
+        said = switching.choose(world, number, "base")
+        assert pair.prompts == said.prompts and pair.later[0][0] == 49 / 25 and pair.reference is None
         white = frames_of(pair.mask).max(-1) > 127
         lips = drawn.lips[0].numpy() > 0.5
         assert not (lips & ~white).any() and white.mean() < 0.25
@@ -67,7 +68,7 @@ def test_a_request_is_checked():
 def test_the_command(tmp_path, capsys):
     assert command(["switching", "--out", str(tmp_path / "s"), "--n", "1", "--workers", "1"]) == 0
     (entry,) = json.loads((tmp_path / "s" / "dataset.json").read_text(encoding="utf-8"))
-    assert set(entry) == {"caption", "media_path", "mask_path"}
+    assert set(entry) == {"caption", "then", "media_path", "mask_path"}
     assert "python -m datagen.world switching" in (tmp_path / "s" / "README.md").read_text(encoding="utf-8")
     assert command(["switching", "--out", str(tmp_path / "s"), "--n", "0"]) == UsageError.exit_code
     assert "switching: error: 0 clips" in capsys.readouterr().err

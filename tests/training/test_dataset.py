@@ -74,6 +74,8 @@ FAULTS = {
     "'/etc/hostname' leaves the list's folder": GOOD | {"reference_path": "/etc/hostname"},
     "'https://host/a.mp4' is no path": GOOD | {"media_path": "https://host/a.mp4"},
     "is no path of a file": GOOD | {"media_path": "a\0.mp4"},
+    "then is a text, expected a list of [seconds, prompt]": GOOD | {"then": "and"},
+    "then is a list, expected a list of [seconds, prompt], the seconds rising": GOOD | {"then": [[2, "a"], [1, "b"]]},
     "target and reference are the same file": GOOD | {"reference_path": "clips/../a.mp4"},
     "the same as entry 1": GOOD,
     "a text, expected keys and values": "a.mp4",
@@ -136,3 +138,8 @@ def test_references_are_asked_for_only_where_they_are_used(folder: Path) -> None
     found = read_pairs(path, references=False)
     assert [pair.reference for pair in found.pairs] == [folder / "b.mp4", None]
     assert "does not exist" in str(found.faults[0]), "one that is named must be there"
+
+
+def test_prompts_that_follow(folder: Path) -> None:
+    (pair,) = read_pairs(write(folder, GOOD | {"then": [[1.5, " Later. "], [3, "Last."]]})).pairs
+    assert pair.later == ((1.5, "Later."), (3.0, "Last.")) and pair.prompts == (CAPTION, "Later.", "Last.")

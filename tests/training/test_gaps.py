@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -41,7 +42,7 @@ def without_references(pairs):
 def example(pairs, gap: Gap | None, number: int = 1) -> Example:
     pair = pairs.pairs[number]
     chosen = draw(number, 3, number, 0, 12, NoiseSettings(first_frame=0.0), DropoutSettings(0, 0, 0), InpaintSettings())
-    return Example(pairs.cache.read_sample(pair.sample), pairs.cache.read_text(pair.text), replace(chosen, gap=gap))
+    return Example(pairs.cache.read_sample(pair.sample), pairs.cache.read_text(pair.texts[0]), replace(chosen, gap=gap))
 
 
 def test_the_share_changes_nothing_else_about_a_draw():
@@ -107,6 +108,26 @@ def test_training_without_references(tmp_path, tiny, pairs):
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert sum(line["loss"] for line in lines[-5:]) < 0.97 * sum(line["loss"] for line in lines[:5])
     assert outcome.steps == 16
+
+
+def test_each_part_of_a_clip_reads_its_own_prompt(tmp_path, tiny, pairs):
+    """Samples with several prompts get spans, others of the update are read by the whole clip; both train."""
+    first = replace(
+        pairs.pairs[0], texts=("text0", "text1"), pair=replace(pairs.pairs[0].pair, later=((0.2, "line 1"),))
+    )
+    mixed = replace(pairs, pairs=(first, *pairs.pairs[1:3]))
+    assert mixed.digest() != replace(pairs, pairs=pairs.pairs[:3]).digest()
+    run = Trainer(job(tmp_path / "out", train__steps=2, dropout__nothing=0, dropout__no_reference=1), tiny, mixed,
+                  fixtures.one_process())  # fmt: skip
+    (part,) = run._parts(0)
+    place = next(n for n, one in enumerate(part.examples) if one.draw.index == 0)
+    lengths = [pairs.cache.read_text(name).video_BLD.shape[1] for name in ("text0", "text1")]
+    spans_L2 = part.text.spans_BL2[place]
+    assert spans_L2[: lengths[0]].tolist() == [[-math.inf, pytest.approx(0.2)]] * lengths[0]
+    assert spans_L2[lengths[0] : sum(lengths)].tolist() == [[pytest.approx(0.2), math.inf]] * lengths[1]
+    other = part.text.spans_BL2[place - 1][0].tolist()
+    assert other == [-math.inf, math.inf]
+    assert run.run().steps == 2
 
 
 @pytest.mark.parametrize("section", ["share", "lips"])

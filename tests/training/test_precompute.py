@@ -78,7 +78,7 @@ def test_what_is_cached_is_what_inference_encodes(footage, tmp_path, tiny, tiny_
                        duration=Fraction(17, 25))  # fmt: skip
     assert torch.equal(sample.audio_reference_CTM, codec.encode(sound)[0]), "audio stays float32"
     assert sample.mask_fhw.shape == sample.video_target_Cfhw.shape[1:] and sample.mask_fhw.max() > 0
-    text = cache.read_text(pair.text)
+    text = cache.read_text(pair.texts[0])
     torch.testing.assert_close(text.audio_BLD, tiny.text.encode("Hello.").audio_BLD)
 
 
@@ -108,7 +108,7 @@ def test_processes_share_the_work_and_see_the_whole(footage, tmp_path, tiny, tin
     pairs, cache = read_pairs(listed(footage, "four", *entries)), Cache(tmp_path)
     halves = [encoder(tiny_folder, tiny).run(pairs, cache, part=part, parts=2) for part in range(2)]
     assert halves[0].digest() == halves[1].digest() and len(halves[0].pairs) == 4
-    assert all(cache.sample_path(p.sample).exists() and cache.text_path(p.text).exists() for p in halves[0].pairs)
+    assert all(cache.sample_path(p.sample).exists() and cache.text_path(p.texts[0]).exists() for p in halves[0].pairs)
 
 
 def test_faults_are_named_and_stop_above_the_limit(footage, tmp_path, tiny, tiny_folder):

@@ -65,7 +65,7 @@ def test_latents_text_and_masks_are_taken_over(tmp_path, tiny, official):
     torch.testing.assert_close(sample.video_target_Cfhw.float(), saved.float(), atol=2e-3, rtol=2e-3)
     assert found.pairs[0].cut.frames == 17 and found.pairs[0].frame_rate == 25
     assert sample.mask_fhw.sum() == (0 if official else 5), "polarities differ: 1 is learned here and given there"
-    text, own = found.cache.read_text(found.pairs[0].text), tiny.text.encode(PROMPT)
+    text, own = found.cache.read_text(found.pairs[0].texts[0]), tiny.text.encode(PROMPT)
     torch.testing.assert_close(text.video_BLD, own.video_BLD, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(text.audio_BLD, own.audio_BLD, atol=1e-4, rtol=1e-4)
 
