@@ -31,8 +31,8 @@ def number(value: float) -> str:
     """Three digits that count, at most three after the point."""
     if not math.isfinite(value):
         return "-"
-    size = abs(value)
-    return f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3}f}"
+    digits = next((d for d, size in enumerate((1000, 100, 10)) if round(abs(value), d) >= size), 3)
+    return f"{value:.{digits}f}"
 
 
 def cell(found: Interval | None, clips: int = 0) -> str:

@@ -41,8 +41,9 @@ def cell(found: Interval | None, clips: int) -> str:
         return ""
     text = table.number(found.mean)
     small = []
-    if not math.isnan(found.low) and found.low != found.high:
-        small.append(f"[{table.number(found.low)}, {table.number(found.high)}]")
+    ends = [table.number(end) for end in (found.low, found.high)]
+    if not math.isnan(found.low) and {*ends} != {text}:
+        small.append(f"[{', '.join(ends)}]")
     if found.count < clips:
         small.append(f"of {found.count}")
     return f"{text}<small>{' '.join(small)}</small>" if small else text

@@ -24,10 +24,6 @@ _TILES = (
     ("success",), ("wer", "wer_en", "mcd_sl"), ("lse_c", "lips_sound", "int_corr"),
     ("v_sim", "overlap_voice", "overlap"), ("csim", "psnr", "psnr_frame"),
 )  # fmt: skip
-# Where the first is an axis of the radar, the second would say the same again.
-_TWINS = (("psnr", "psnr_frame"), ("ssim", "ssim_frame"), ("flicker", "flicker_frame"), ("ssim", "ms_ssim"),
-          ("wer", "cer"), ("mcd", "mcd_sl"), ("dnsmos", "dnsmos_speech"), ("dnsmos", "dnsmos_background"),
-          ("overlap_voice", "overlap"), ("lse_c", "lse_d"))  # fmt: skip
 _MEANING = {
     "source": "the source as its own dub",
     "other dub": "the dub of another clip",
@@ -47,9 +43,9 @@ def build(results: Results, samples: dict[str, Sample], settings: EvalSettings, 
     """The whole page as text."""
     report = progress or (lambda stage, done, total: None)
     chosen = worst.ranked(results)[: settings.worst]
-    cards = []
+    cards, seen = [], {}
     for number, clip in enumerate(chosen, 1):
-        cards.append(worst.card(results, number, clip, samples[clip.name]))
+        cards.append(worst.card(results, number, clip, samples[clip.name], seen))
         report("report", number, len(chosen))
     order = "The worst first: by the mean place among all clips, over all metrics with a good side."
     parts = {
@@ -60,9 +56,9 @@ def build(results: Results, samples: dict[str, Sample], settings: EvalSettings, 
         "By language and difficulty": _groups(results),
         "Plots": _plots(results),
         "All clips": f"<p class=soft>{order} Every number is in clips.csv.</p>{worst.listed(results, len(chosen))}",
-        f"The {len(chosen)} worst clips": "".join(cards),
+        "The worst clip" if len(chosen) == 1 else f"The {len(chosen)} worst clips": "".join(cards),
         "Contact sheet": _with(
-            "<p class=soft>Source over dub, the worst clips first.</p>", worst.sheet(results, samples)
+            "<p class=soft>Source over dub, the worst clips first.</p>", worst.sheet(results, samples, seen)
         ),
         "Settings and digests": _settings(results),
     }
@@ -77,7 +73,11 @@ def build(results: Results, samples: dict[str, Sample], settings: EvalSettings, 
 
 
 def _anchor(name: str) -> str:
-    return "worst" if name.endswith("worst clips") else name.lower().replace(" ", "-")
+    return "worst" if "worst clip" in name else name.lower().replace(" ", "-")
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'' if count == 1 else 's'}"
 
 
 def _with(before: str, content: str) -> str:
@@ -85,7 +85,7 @@ def _with(before: str, content: str) -> str:
 
 
 def _head(results: Results, settings: EvalSettings) -> str:
-    lines = [f"{len(results.system.clips)} clips of {settings.dubbed}, against {settings.source}."]
+    lines = [f"{_clips(len(results.system.clips))} of {settings.dubbed}, against {settings.source}."]
     if settings.protocol:
         lines.append(f"Protocol: {settings.protocol}.")
     if settings.timbre:
@@ -103,9 +103,14 @@ def _tiles(results: Results) -> str:
     """A few numbers of the system, large."""
     found, metrics = summary(results.system, results), {metric.key: metric for metric in results.metrics}
     chosen = [key for keys in _TILES if (key := next((key for key in keys if key in found), ""))]
+    clips = len(results.system.clips)
+
+    def share(count: int) -> str:
+        return f"of {count} of {clips} clips" if count < clips else ""
+
     tiles = "".join(
         f"<div><small>{name_of(metrics[key])}</small><b>{table.number(found[key].mean)}"
-        f"<span>{unit_of(metrics[key])}</span></b></div>"
+        f"<span>{unit_of(metrics[key])}</span></b><small>{share(found[key].count)}</small></div>"
         for key in chosen
     )
     return f'<div class="tiles">{tiles}</div>' if len(chosen) > 1 else ""
@@ -181,7 +186,7 @@ def _groups(results: Results) -> str:
         for metric in results.of_clips()
         if any(metric.key in group for group in found.values())
     ]
-    return rows(["metric", *(f"{escape(name)}<br><small>{len(clips[name])} clips</small>" for name in found)], body)
+    return rows(["metric", *(f"{escape(name)}<br><small>{_clips(len(clips[name]))}</small>" for name in found)], body)
 
 
 def _plots(results: Results) -> str:
@@ -207,7 +212,7 @@ def radar_values(results: Results) -> tuple[list[str], dict[str, list[float]]]:
         bad = {name: metric.better.badness(row[metric.key].mean) for name, row in found.items()}
         if max(bad.values()) - min(bad.values()) >= 1e-9:
             spread[metric.key] = (metric.name, bad)
-    twins = {other for one, other in _TWINS if one in spread}
+    twins = {other for one, other in worst.TWINS if one in spread}
     chosen = [both for key, both in spread.items() if key not in twins]
     lines = {
         name: [(max(bad.values()) - bad[name]) / (max(bad.values()) - min(bad.values())) for _, bad in chosen]

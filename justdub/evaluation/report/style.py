@@ -17,12 +17,15 @@ table{border-collapse:collapse;font-size:13px;margin:.4rem 0;font-variant-numeri
 th,td{border-bottom:1px solid var(--line);padding:.28rem .7rem;text-align:right;white-space:nowrap;vertical-align:top}
 th:first-child,td:first-child,.words th,.words td{text-align:left;white-space:normal;min-width:7rem}
 .scroll thead th{position:sticky;top:0;background:Canvas;box-shadow:inset 0 -2px var(--line)}
-td:nth-child(2).own{font-weight:600}td small{font-weight:400;margin-left:.35em}
+.clips th{white-space:normal;overflow-wrap:normal;vertical-align:bottom;max-width:8rem}
+.clips th:nth-child(2),.clips td:nth-child(2){text-align:left;white-space:normal;min-width:13rem}
+td small{font-weight:400;margin-left:.35em}
 tr.family th{background:var(--soft);text-align:left;font-weight:600}
 code{background:var(--soft);border-radius:4px;padding:.05rem .3rem;font-size:12px}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(110px,1fr));gap:.7rem}
 .sheet figure{margin:0;text-align:center;font-size:12px;line-height:1.3}.sheet img{display:block;margin:0 auto 2px}
 .flow{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}.flow figure{margin:0;max-width:100%}
+.flow figure img{max-width:min(100%,600px)}
 figcaption{font-size:12px;color:var(--faint);margin-bottom:.2rem}
 img,svg,video{max-width:100%;height:auto}img,video{border-radius:4px}video{height:240px;min-width:240px;background:#000}
 .clip{border:1px solid var(--line);border-radius:8px;padding:.9rem 1rem;margin:1rem 0}

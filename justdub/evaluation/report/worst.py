@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,11 @@ HEADLINES = (
 _COLUMNS = 8  # of numbers in the list of all clips
 _SAID = 3  # metrics in which a clip is told to be bad
 
+# Beside the first, the second says the same again.
+TWINS = (("psnr", "psnr_frame"), ("ssim", "ssim_frame"), ("flicker", "flicker_frame"), ("ssim", "ms_ssim"),
+          ("wer", "cer"), ("mcd", "mcd_sl"), ("dnsmos", "dnsmos_speech"), ("dnsmos", "dnsmos_background"),
+          ("overlap_voice", "overlap"), ("lse_c", "lse_d"))  # fmt: skip
+Seen = dict[Path, Glance]  # what was drawn of a file already
 Standing = dict[str, dict[str, float]]
 
 
@@ -58,7 +64,8 @@ def bad_in(results: Results, clip: ClipResult, places: dict[str, float]) -> list
     """(metric, value) of those in which the clip is among the worst third of all, the worst first."""
     by_key = {metric.key: metric for metric in results.of_clips()}
     keys = sorted((key for key, place in places.items() if place >= 2 / 3), key=lambda key: -places[key])
-    return [(by_key[key], clip.outcomes[key]) for key in keys[:_SAID]]
+    again = {other for one, other in TWINS if one in places}
+    return [(by_key[key], clip.outcomes[key]) for key in keys if key not in again][:_SAID]
 
 
 def listed(results: Results, shown: int) -> str:
@@ -75,13 +82,13 @@ def listed(results: Results, shown: int) -> str:
         numbers = [
             table.number(v) if isinstance(v := clip.outcomes.get(metric.key), float) else "" for metric in chosen
         ]
-        lines.append([link, f'<div style="white-space:normal;min-width:15rem;text-align:left">{why}</div>', *numbers])
+        lines.append([link, why, *numbers])
     heads = [escape(table.title(metric)) for metric in chosen]
-    return rows(["clip", "among the worst third in", *heads], lines)
+    return rows(["clip", "among the worst third in", *heads], lines, "clips")
 
 
-def card(results: Results, number: int, clip: ClipResult, sample: Sample) -> str:
-    """Players, pictures, curves and numbers of one clip."""
+def card(results: Results, number: int, clip: ClipResult, sample: Sample, seen: Seen) -> str:
+    """Players, pictures, curves and numbers of one clip. What is read of its files is put into `seen`."""
     fault = f'<p class="bad">{escape(clip.fault)}</p>' if clip.fault else ""
     text = f"<p>“{escape(clip.text)}” <span class=soft>{escape(clip.language)}</span></p>" if clip.text else ""
     places = standing(results)[clip.name]
@@ -98,7 +105,7 @@ def card(results: Results, number: int, clip: ClipResult, sample: Sample) -> str
     numbers = f'<details><summary>All numbers of this clip</summary><ul class="numbers">{items}</ul></details>'
     return (
         f'<div class="clip" id="worst-{number}"><h3>{number}. {escape(clip.name)}</h3>{fault}{text}{why}'
-        f'<div class="flow">{"".join(_media(sample))}{_curves(sample)}</div>{numbers}</div>'
+        f'<div class="flow">{"".join(_media(sample, seen))}{_curves(sample)}</div>{numbers}</div>'
     )
 
 
@@ -106,22 +113,22 @@ def _best(metric: Metric) -> str:
     return "" if metric.better is Better.EVEN else f" {metric.better.arrow}"
 
 
-def _media(sample: Sample) -> list[str]:
+def _media(sample: Sample, seen: Seen) -> list[str]:
     """Source and dub to play, and both as frames over their spectrograms."""
     parts, glances = [], []
     for name, of in (("source", lambda: sample.source), ("dub", lambda: sample.dub)):
         with contextlib.suppress(JustDubError):
             info = of().info
-            seen = glance(info)
-            glances.append(seen)
-            poster = jpeg(seen.frames[len(seen.frames) // 2])
+            found = seen[info.path] = glance(info)
+            glances.append(found)
+            poster = jpeg(found.frames[len(found.frames) // 2])
             parts.append(
                 f'<figure><figcaption>{name}</figcaption><video controls preload="metadata" poster="{poster}" '
                 f'src="{player(info.path)}"></video></figure>'
             )
     if glances:
         words = " and ".join(("source", "dub")[: len(glances)]) + ": frames over mel spectrogram, 0 to 8 kHz"
-        picture = jpeg(draw([Glance(one.frames, one.sound) for one in glances]))
+        picture = jpeg(draw(glances))
         parts.append(f'<figure><figcaption>{words}</figcaption><img alt="{words}" src="{picture}"></figure>')
     return parts
 
@@ -145,20 +152,21 @@ def _level(clip: Clip) -> tuple[list[float], list[float]]:
     return (np.arange(video.frames) / float(video.frame_rate)).tolist(), level_F.tolist()
 
 
-def sheet(results: Results, samples: dict[str, Sample], most: int = 48) -> str:
+def sheet(results: Results, samples: dict[str, Sample], seen: Seen, most: int = 48) -> str:
     """A frame of each source over the same frame of its dub, the worst clips first."""
     tiles = []
     for clip in [clip for clip in ranked(results) if clip.name in samples][:most]:
         with contextlib.suppress(JustDubError):
             sample = samples[clip.name]
-            picture = np.concatenate([_middle(sample.source), _middle(sample.dub)])
+            picture = np.concatenate([_middle(sample.source, seen), _middle(sample.dub, seen)])
             name = escape(clip.name)
             tiles.append(f'<figure><img alt="{name}" src="{jpeg(picture)}">{name}</figure>')
     return f'<div class="sheet">{"".join(tiles)}</div>' if tiles else ""
 
 
-def _middle(clip: Clip) -> np.ndarray:
-    """uint8 (96, W, 3): the middle frame, cut to at most 160 wide."""
-    frame = glance(clip.info, columns=1, height=96).frames[0]
+def _middle(clip: Clip, seen: Seen) -> np.ndarray:
+    """uint8 (96, W, 3): a frame of the middle, cut to at most 160 wide."""
+    frames = (seen.get(clip.info.path) or glance(clip.info, columns=1)).frames
+    frame = frames[len(frames) // 2]
     margin = max(0, (frame.shape[1] - 160) // 2)
     return frame[:, margin : frame.shape[1] - margin]
