@@ -1,6 +1,6 @@
 """Masks drawn over frames: what would be regenerated in clips, as one picture, a row of frames per clip.
 
-White: the area of the lips and what moves with them. Magenta: around the latents under its box. Green: the latents that
+White: the area of the lips and what moves with them. Blue: around the latents under its box. Orange: the latents that
 know of the lips. The picture shows the surroundings of the mouth, cut on the latents' grid.
 
 Legend: F frames, H/W height/width, f/h/w video latents' grid, h/w in a picture's name: of the picture.
@@ -26,8 +26,8 @@ from justdub.sequence import Geometry
 
 WORLD = "world:"
 _SIDE, _GAP, _COLOURS = 208, 4, 128  # pixels of a frame in the picture and between frames; of the palette
-_AROUND = 1.7  # side of what is shown, in sides of the masks
-_TINT, _LINE, _AREA = (0, 210, 110), (230, 0, 150), (255, 255, 255)
+_AROUND = 2.0  # side of what is shown, in sides of the masks
+_TINT, _LINE, _AREA = (255, 140, 0), (40, 90, 255), (255, 255, 255)
 _OPAQUE, _WIDE = 0.45, 2  # of tints; pixels of lines
 
 

@@ -21,6 +21,8 @@ from datagen import mask
 from datagen.job import DatagenJob
 from datagen.tools import Film, Tools
 
+# The last one is the fine mask of all frames in each of them, whose shape says nothing of when the lips are open.
+MASKS = ("nothing masked", "box mask", "fine mask", "fine mask, held")
 _FOLDS = 5
 _PENALTIES = (1e1, 1e2, 1e3, 1e4)
 _KEPT = 400  # principal directions of the features
@@ -31,7 +33,7 @@ def run(job: DatagenJob, clips: int, progress: Callable[[str, int, int], None]) 
     """Probe clips of the drawn world, whose lips are known.
 
     Returns:
-        For "nothing masked", "box mask" and "fine mask": the share of the variance of the lips' opening that the probe
+        For each of `MASKS`: the share of the variance of the lips' opening that the probe
         explains on held-out clips (R squared) with its standard error, the same from the mask's shape alone, and the
         share of the latents that is masked.
     """
@@ -40,7 +42,7 @@ def run(job: DatagenJob, clips: int, progress: Callable[[str, int, int], None]) 
     tools = Tools(job)
     codec, geometry = tools.pipe.backbone.video_codec, tools.geometry
     world, batch = World(frame_rate=job.generate.frame_rate), 8
-    features: dict[str, list[np.ndarray]] = {"nothing masked": [], "box mask": [], "fine mask": []}
+    features: dict[str, list[np.ndarray]] = {name: [] for name in MASKS}
     shapes: dict[str, list[np.ndarray]] = {name: [] for name in features}
     openings, groups, done, number = [], [], 0, 0
     while done < clips:
@@ -52,12 +54,10 @@ def run(job: DatagenJob, clips: int, progress: Callable[[str, int, int], None]) 
             film = Film(clip.frames, clip.samples, world.frame_rate)
             area_FHW = mask.area(tools.finder.find(film.frames), film, job.mask)
             latents_Cfhw = codec.encode(film.frames)[0].cpu()
-            masks = {
-                "nothing masked": torch.zeros(latents_Cfhw.shape[1:], dtype=torch.bool),
-                "box mask": mask.box(area_FHW, geometry),
-                "fine mask": mask.fine(codec, film.frames, area_FHW, job.mask.threshold),
-            }
-            for name, cells_fhw in masks.items():
+            fine_fhw = mask.fine(codec, film.frames, area_FHW, job.mask.threshold)
+            box_fhw, none_fhw = mask.box(area_FHW, geometry), torch.zeros_like(fine_fhw)
+            still_fhw = fine_fhw.any(0).expand_as(fine_fhw)
+            for name, cells_fhw in zip(MASKS, (none_fhw, box_fhw, fine_fhw, still_fhw), strict=True):
                 kept = torch.where(cells_fhw, torch.zeros(()), latents_Cfhw)
                 features[name].append(kept.transpose(0, 1).flatten(1).numpy())
                 shapes[name].append(cells_fhw.flatten(1).numpy())
