@@ -11,7 +11,7 @@ from justdub.evaluation.metric import Metric, NotComputed, SetMetric
 from justdub.evaluation.results import Results, Row, summary
 from justdub.evaluation.statistics import Interval
 
-_FILE = re.compile(r"^[^:/]+\.\w{2,4}: ")  # the clip that a reason begins with
+_FILE = re.compile(r"^\S*\.(mp4|mov|mkv|webm|avi|ts|m4v):? ")  # the clip that a reason begins with
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def faults(results: Results) -> list[str]:
 def not_computed(row: Row, results: Results) -> list[Gap]:
     """What is missing, metrics with one reason together; first what is missing of all clips, then of some.
 
-    Clips without a dub, which are faults, are left out unless there are no others.
+    Clips without a dub, which are told as faults, are left out unless there are no others.
     """
-    clips = [clip for clip in row.clips if not clip.fault] or row.clips
+    clips = [clip for clip in row.clips if clip.digests.get("dub", "unknown")] or row.clips
     found: dict[tuple[str, str, str], list[str]] = {}
     for metric in results.of_clips():
         outcomes = [clip.outcomes.get(metric.key) for clip in clips]

@@ -157,6 +157,8 @@ def test_a_source_without_sound_is_measured_by_what_can_be_seen(folders: Path, t
     assert mute["success"] == 0 and mute["psnr_frame"] == 100
     for key in keys[2:]:
         assert "has no sound" in str(mute[key])
+    (line,) = table.not_computed(found.system, found)
+    assert "Loudness" in line.names and line.share == " (1 of 2 clips)"
 
 
 def test_controls_stand_beside_the_system(folders: Path, tmp_path: Path) -> None:
