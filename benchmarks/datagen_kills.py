@@ -128,6 +128,8 @@ def killed(whole: DatagenJob, stage: str, seconds: float, rng: np.random.Generat
             kills.append(Kill(stage, round(moment, 3), done, len(list(folder.rglob("*.part"))), False))
             if len(kills) < wanted:
                 continue
+        else:
+            seconds = moment  # it is faster now than it was undisturbed
         if len(kills) > since:
             same = ends_the_same(one, whole, kept)
             kills[since:] = [replace(kill, same=same) for kill in kills[since:]]
