@@ -17,7 +17,7 @@ from datagen import filter, inpaint, lips
 from datagen.film import encode, put
 from datagen.mask import white
 from datagen.script import Script
-from datagen.store import REJECTED, digest
+from datagen.store import REJECTED, Store, digest
 from datagen.tools import STAGES, Tools
 from justdub.dubbing.prompt import LANGUAGES, standard_prompt
 from justdub.errors import BadInputError
@@ -40,7 +40,7 @@ def write(tools: Tools) -> Dataset:
     Raises:
         BadInputError: nothing was accepted, or the disk is full.
     """
-    folder = tools.root / "dataset"
+    folder = Store(tools.root, "dataset", tools.origin("filter")).folder  # refuses clips of other settings
     entries, ways = [], Counter()
     try:
         for name in ("clips", "masks"):

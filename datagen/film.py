@@ -9,6 +9,7 @@ Legend: F frames, H/W height/width, S samples.
 from __future__ import annotations
 
 import io
+import secrets
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def encode(
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file under a hidden name beside `path`, then rename it."""
-    partial = path.with_name(f".{path.name}.part")
+    """Write a file under a hidden name beside `path`, then rename it. The name is nobody else's: another machine that
+    was thought dead may be at the same clip."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         partial.write_bytes(content)
         partial.replace(path)

@@ -58,7 +58,7 @@ class Tools:
             found |= {section: job[section] for section in sections}
             wanted += needs
         if stage != "script":
-            found |= {"backbone": self.fingerprint, "adapters": job["adapters"], "quantiser": job["quantiser"]}
+            found |= {"backbone": self.fingerprint, "adapters": self.worn, "quantiser": job["quantiser"]}
         return found
 
     @property
@@ -83,6 +83,14 @@ class Tools:
 
         text = Path(self.job.text_encoder) if self.job.text_encoder else None
         return checkpoint.fingerprint(checkpoint.find(self.job.backbone), text_encoder=text)
+
+    @cached_property
+    def worn(self) -> dict[str, str]:
+        """The job's adapters, and the sha256 of their files."""
+        from justdub.lora.library import file_digest, find
+        from justdub.lora.reference import parse_reference
+
+        return {text: file_digest(find(parse_reference(text).name)) for text in self.job.adapters}
 
     @cached_property
     def pipe(self) -> Any:
