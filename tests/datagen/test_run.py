@@ -60,6 +60,24 @@ def test_pairs_come_out_that_the_trainer_reads(made: tuple[DatagenJob, dataset.D
     assert found.digest in card and "licence" in card
 
 
+def test_each_half_reads_a_prompt_of_its_own_when_asked(tree: dict[str, Any]) -> None:
+    """The generated clip changes prompts in its middle, the inpainted one in the pause that was found."""
+    apart = {"script": {"people": "world", "prompts": "halves"}, "clips": 1}
+    sampling = {"steps": 1, "guidance": 1.0, "audio_guidance": 1.0}
+    drawn = run.run(build(tree, **apart))
+    facts = Tools(build(tree, **apart))
+    found = facts.store("inpaint").usable(0)["halves"]
+    spans = facts.store("split").usable(0)["spans"]
+    pause = (spans[0]["speech"][1] + spans[1]["speech"][0]) / 2
+    assert all(half["prompt"]["until"] == [pytest.approx(pause)] for half in found) and drawn.entries
+    one, other = (half["prompt"]["prompts"] for half in found)
+    assert one[0] != other[0] and one[1] != other[1] and all("Then" not in text for text in (*one, *other))
+    tree["out"] += "-generated"
+    job = build(tree, **apart, generate={"frames": 97, "sampling": sampling})
+    run.run(job, only=("script", "generate"))
+    assert Tools(job).store("generate").usable(0)["prompt"]["until"] == [97 / 25 / 2]
+
+
 def test_lip_augmentation_changes_pictures_and_keeps_the_sound(made: tuple[DatagenJob, dataset.Dataset]) -> None:
     tools = Tools(made[0])
     facts = [(n, place, half) for n in (0, 1) for place, half in enumerate(tools.store("lips").usable(n)["halves"])]

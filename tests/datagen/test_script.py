@@ -15,6 +15,7 @@ from datagen.lines import TextModel, _parsed, open_lines
 from datagen.prompt import Line
 from datagen.script import Half, Script
 from justdub import jobs
+from justdub.dubbing.prompt import Timeline
 from justdub.errors import BadInputError, MissingError, UsageError
 
 
@@ -45,6 +46,14 @@ def test_the_prompt_says_both_lines_and_one_half_in_the_other_language_when_aske
     assert 'speaking English, saying: "No."' in one.prompt(1)
     assert "speaking French loudly, saying" in one.prompt(0, manner="loudly")
     assert one.half_prompt(1) == 'The man is speaking French, saying: "Non." Soft rain.'
+    apart = one.prompt(0, manner="loudly", switch=2.5)
+    assert apart == Timeline(
+        (
+            'The man is speaking French loudly, saying: "Oui." Soft rain.',
+            'The man is speaking French, saying: "Non." Soft rain.',
+        ),
+        (2.5,),
+    )
     assert Script.of({"number": 0} | json.loads(json.dumps(one.plain()))) == one
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from justdub.backbone import checkpoint, untrained
 from justdub.dubbing.pipeline import DubPipeline
+from justdub.dubbing.prompt import Timeline
 from justdub.errors import UsageError
 
 CARD = checkpoint.Card(name="random", size=(64, 64), steps=2, guidance=2.0, audio_guidance=2.0, stg_blocks=(1,))
@@ -32,6 +33,18 @@ def test_a_prompt_becomes_a_clip_of_the_length_asked(pipe: DubPipeline) -> None:
     assert np.array_equal(made.frames_FHW3, again.frames_FHW3) and np.array_equal(made.audio_CS, again.audio_CS)
     other = pipe.generate('The man is speaking English, saying: "No."', frames=20, seed=3)
     assert not np.array_equal(made.audio_CS, other.audio_CS)
+
+
+def test_parts_of_a_clip_may_have_prompts_of_their_own(pipe: DubPipeline) -> None:
+    yes, no = ('The man is speaking English, saying: "Yes."', 'The man is speaking English, saying: "No."')
+    plain, twice, both = (
+        pipe.generate(prompt, frames=20, seed=3)
+        for prompt in (yes, Timeline((yes, yes), (0.4,)), Timeline((yes, no), (0.4,)))
+    )
+    same, other = (float(np.abs(plain.audio_CS - made.audio_CS).max()) for made in (twice, both))
+    assert other > 20 * same, f"{other} {same}"
+    with pytest.raises(UsageError, match="2 prompts"):
+        pipe.generate(Timeline((yes, no)), frames=20)
 
 
 def test_size_and_rate_may_be_chosen(pipe: DubPipeline) -> None:
