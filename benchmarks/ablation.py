@@ -68,7 +68,8 @@ def train(job: Ablation, variant: str, seed: int) -> Path:
     from justdub.training import run as training
     from justdub.training.config import TrainJob
 
-    out = Path(job.out) / f"{variant.replace(' ', '_')}-{seed}"
+    name = variant.replace(",", "").replace(" ", "_")
+    out = Path(job.out) / f"{name}-{seed}"
     own = (f"out={out}", f"train.seed={seed}", "train.threads=1")
     settings = jobs.load(TrainJob, Path(job.recipe), [*job.common, *job.variants[variant], *own])
     adapter = out / f"{settings.adapter.name}.safetensors"
