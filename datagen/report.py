@@ -23,6 +23,7 @@ from justdub.evaluation.report.embedded import jpeg, player
 from justdub.evaluation.report.page import STYLE
 from justdub.media.picture import Glance, draw
 
+_WIDE = ".reasons th:last-child,.reasons td:last-child{text-align:left;white-space:normal;min-width:16rem}"
 _PLAYED, _SHOWN, _COLUMNS = 12, 24, 6
 
 
@@ -49,7 +50,7 @@ def write(job: DatagenJob, output: Path | None = None, *, progress: Callable[[st
         progress("report", done, len(shown))
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(tools.root.name)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}{_WIDE}</style></head><body>'
         + "\n".join(part for part in parts if part)
         + "</body></html>\n"
     )
@@ -57,10 +58,10 @@ def write(job: DatagenJob, output: Path | None = None, *, progress: Callable[[st
     return path
 
 
-def _rows(head: list[str], rows: list[list[Any]]) -> str:
+def _rows(head: list[str], rows: list[list[Any]], kind: str = "") -> str:
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _yields(table: list) -> str:
@@ -68,7 +69,7 @@ def _yields(table: list) -> str:
         [stage, done, lost, "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))]
         for stage, done, lost, reasons in table
     ]
-    return "<h2>Yield</h2>" + _rows(["stage", "clips done", "rejected", "reasons"], rows)
+    return "<h2>Yield</h2>" + _rows(["stage", "clips done", "rejected", "reasons"], rows, "reasons")
 
 
 def _reasons(pairs: list[dict]) -> str:
