@@ -142,15 +142,20 @@ def inside(box_F4: np.ndarray, size: int) -> np.ndarray:
     return ((at > y0) & (at < y1))[:, :, None] & ((at > x0) & (at < x1))[:, None, :]
 
 
+def to_chin(box_F4: np.ndarray, take: Take, size: int) -> np.ndarray:
+    """(F, 4): boxes around the lips that reach below the chin."""
+    chin_F2 = feature_centre(take.drawing.track.pose_F5, 0.0, take.drawing.face.chin)
+    lower_F = np.maximum(box_F4[:, 3], (chin_F2[:, 1] + _MARGIN) * size / 96)
+    return np.concatenate((box_F4[:, :3], lower_F[:, None]), -1)
+
+
 def changing(clips: tuple[WorldClip, WorldClip]) -> np.ndarray:
     """(F, H, W) bool: from the upper lip to the chin, and every pixel beside a difference between the two clips.
 
     The jaw moves beards, hair and the outline of the face as well: these lie outside of any box around mouth and chin.
     """
-    take, size = clips[0].take, clips[0].frames.shape[1]
-    box_F4 = mouths(clips)
-    chin_F2 = feature_centre(take.drawing.track.pose_F5, 0.0, take.drawing.face.chin)
-    box_F4[:, 3] = np.maximum(box_F4[:, 3], (chin_F2[:, 1] + _MARGIN) * size / 96)
+    size = clips[0].frames.shape[1]
+    box_F4 = to_chin(mouths(clips), clips[0].take, size)
     differs_FHW = (clips[0].frames != clips[1].frames).any(-1)
     padded = np.pad(differs_FHW, ((0, 0), (1, 1), (1, 1)))
     near = [padded[:, y : y + size, x : x + size] for y in range(3) for x in range(3)]

@@ -24,7 +24,7 @@ import numpy as np
 from datagen import film
 from datagen.world import splits, switching
 from datagen.world.clip import Take, World
-from datagen.world.features import feature_centre
+from datagen.world.pairs import inside, to_chin
 from datagen.world.render import render
 from datagen.world.workers import spread
 from justdub.errors import BadInputError, UsageError
@@ -114,13 +114,8 @@ def len_half(request: Request) -> float:
 
 def mouth_mask(take: Take, size: int) -> np.ndarray:
     """(F, H, W) bool: a box from the upper lip to the chin, frame by frame, and a margin."""
-    box_F4 = take.mouth.box_F4 * size
-    chin_F2 = feature_centre(take.drawing.track.pose_F5, 0.0, take.drawing.face.chin) * size / 96
-    margin = _MARGIN * size / 96
-    x0, y0, x1, y1 = (box_F4 + margin * np.array([-1, -1, 1, 1])).T[:, :, None]
-    y1 = np.maximum(y1, chin_F2[:, 1:] + margin)
-    at = np.arange(size) + 0.5
-    return ((at > y0) & (at < y1))[:, :, None] & ((at > x0) & (at < x1))[:, None, :]
+    box_F4 = take.mouth.box_F4 * size + _MARGIN * size / 96 * np.array([-1, -1, 1, 1])
+    return inside(to_chin(box_F4, take, size), size)
 
 
 def _clip(number: int) -> str:
