@@ -22,7 +22,7 @@ from datagen.split import Span
 from datagen.tools import RATE, Film, Tools, resample
 from justdub.dubbing.inpaint import Inpainted, audio_steps, inpaint
 from justdub.dubbing.prompt import Timeline
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 
 def run(tools: Tools, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:

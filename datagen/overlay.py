@@ -22,7 +22,7 @@ from datagen.world.finder import WorldFinder
 from justdub.dubbing.size import working_size
 from justdub.errors import BadInputError, UsageError
 from justdub.faces.masks import to_pixels
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 WORLD = "world:"
 _SIDE, _GAP, _COLOURS = 208, 4, 128  # pixels of a frame in the picture and between frames; of the palette

@@ -19,7 +19,7 @@ from datagen.script import Script
 from datagen.store import Rejected
 from datagen.tools import RATE, Tools
 from justdub.evaluation.metrics.overlap import active
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 _SILENT = 1e-3  # full scale: below -60 dB there is nothing to hear
 

@@ -22,7 +22,8 @@ from justdub import flow
 from justdub.backbone.official import load_transformer
 from justdub.backbone.text import TextContext
 from justdub.backbone.transformer import JointTransformer
-from justdub.sequence import Geometry, SequenceRules, plan_sequence
+from justdub.sequence import SequenceRules, plan_sequence
+from justdub.tokens import Geometry
 from justdub.training.loss import LossWeights, dubbing_loss
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from benchmarks.ltx2.scale import AUDIO_CHANNELS, FRAME_RATE, MEL_BINS, VIDEO_CHANNELS, Resolution, Scale
 from justdub.backbone.text import TextContext
-from justdub.sequence import Geometry, Sequence, SequencePlan, SequenceRules, plan_sequence
+from justdub.sequence import Sequence, SequencePlan, SequenceRules, plan_sequence
+from justdub.tokens import Geometry
 
 SIGMA = 0.7
 

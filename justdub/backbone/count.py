@@ -26,7 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from justdub.errors import BadInputError, MissingError
-from justdub.sequence import Geometry, SequencePlan, SequenceRules, plan_sequence
+from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
+from justdub.tokens import Geometry
 
 COUNTED_PARTS = ("transformer", "vae", "audio_vae", "vocoder", "connectors")
 

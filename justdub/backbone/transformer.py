@@ -17,7 +17,8 @@ from torch import Tensor
 from justdub.backbone.attention import CachePlace, JointAttention, Pass, ReferenceCache, checkpoint_block
 from justdub.backbone.parallel import ContextParallel
 from justdub.backbone.text import TextContext
-from justdub.sequence import Geometry, Layout, Sequence, StreamLayout, StreamTokens
+from justdub.sequence import Layout, Sequence, StreamLayout, StreamTokens
+from justdub.tokens import Geometry
 
 # Timesteps are passed to the transformer as sigma * 1000 (the checkpoint's timestep_scale_multiplier), in float32.
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from justdub.dubbing.prompt import Timeline
 from justdub.dubbing.settings import DubSettings
 from justdub.faces.masks import to_pixels
-from justdub.sequence import Known, SequenceRules, audio_positions, plan_sequence
+from justdub.sequence import Known, SequenceRules, plan_sequence
+from justdub.tokens import audio_positions
 
 if TYPE_CHECKING:
     from justdub.dubbing.pipeline import DubPipeline

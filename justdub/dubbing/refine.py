@@ -32,7 +32,8 @@ from justdub.dubbing.upsampler import LatentUpsampler
 from justdub.lora.files import AdapterFile, apply, check_base, set_strengths
 from justdub.lora.rack import LoadedAdapter
 from justdub.lora.reference import Strength
-from justdub.sequence import Geometry, SequencePlan, SequenceRules, plan_sequence
+from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
+from justdub.tokens import Geometry
 
 if TYPE_CHECKING:
     from justdub.dubbing.pipeline import DubPipeline

@@ -17,7 +17,8 @@ from justdub.backbone.text import TextContext
 from justdub.backbone.transformer import JointTransformer, Velocity
 from justdub.dubbing.guidance import ATTENTION, CROSS_MODAL, EVERYTHING, REFERENCE, TEXT, Row, rescale
 from justdub.errors import JustDubError
-from justdub.sequence import SequencePlan, patchify_audio, patchify_video
+from justdub.sequence import SequencePlan
+from justdub.tokens import patchify_audio, patchify_video
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 
 def to_latents(mask_FHW: Tensor, geometry: Geometry) -> Tensor:

@@ -14,7 +14,7 @@ from justdub.backbone import checkpoint as backbones
 from justdub.backbone.count import configs_of
 from justdub.lora import inject
 from justdub.lora.config import family, group
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 from justdub.training.cache import Cut
 from justdub.training.config import TrainJob
 

@@ -24,7 +24,7 @@ from justdub.dubbing.size import check_size, parse_size, working_size
 from justdub.errors import BadInputError, JustDubError, UsageError
 from justdub.faces.masks import to_latents
 from justdub.media import ClipInfo, FrameReader, probe, read_audio
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 from justdub.training.cache import Cache, Cut, Sample, sample_name, text_name
 from justdub.training.dataset import Fault, Pair, PairList
 

@@ -14,7 +14,7 @@ from justdub.backbone import checkpoint as backbones
 from justdub.backbone.checkpoint import Backbone
 from justdub.errors import JustDubError, UsageError
 from justdub.media import probe
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 from justdub.training import checkpoint, preview
 from justdub.training.cache import Cache
 from justdub.training.config import TrainJob

@@ -9,7 +9,7 @@ import torch
 
 from justdub.backbone import checkpoint, codecs
 from justdub.backbone.codecs import LOG_FLOOR, N_FFT, AudioCodec
-from justdub.sequence import patchify_audio
+from justdub.tokens import patchify_audio
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from datagen.store import Rejected
 from datagen.tools import Film
 from justdub.backbone import checkpoint
 from justdub.faces.finders import Face
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 
 def face(frames: int = 9, faces: int = 1, seen: int | None = None) -> Face:

@@ -11,7 +11,7 @@ import yaml
 
 from datagen import overlay
 from datagen.__main__ import main
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 GEOMETRY = Geometry(frames_per_latent=8, pixels_per_latent=32)
 

@@ -7,7 +7,7 @@ import pytest
 
 from datagen.split import Span, halves
 from datagen.store import Rejected
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 GEOMETRY = Geometry(frames_per_latent=4)
 RATE = 25.0

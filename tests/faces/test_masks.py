@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from justdub.faces.masks import enlarge, fill, held, to_latents, to_pixels, to_tokens
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 
 GEOMETRY = Geometry(frames_per_latent=8, pixels_per_latent=32)
 

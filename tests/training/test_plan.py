@@ -10,7 +10,7 @@ from tiny_training import one_process
 
 from justdub import jobs
 from justdub.backbone import checkpoint as backbones
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 from justdub.training.cache import Cut
 from justdub.training.config import TrainJob
 from justdub.training.loop import Trainer

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from justdub.backbone import checkpoint
 from justdub.errors import BadInputError, UsageError
 from justdub.media import probe
-from justdub.sequence import Geometry
+from justdub.tokens import Geometry
 from justdub.training.batches import Order, draw
 from justdub.training.cache import Cache, Cut, pad_texts
 from justdub.training.config import DropoutSettings, InpaintSettings, NoiseSettings

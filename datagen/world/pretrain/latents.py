@@ -29,7 +29,7 @@ from datagen.world.render import render
 from datagen.world.speech import Phoneme
 from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.errors import UsageError
-from justdub.sequence import Geometry, audio_positions
+from justdub.tokens import Geometry, audio_positions
 
 SLOTS = 2  # labels of phonemes in an audio latent of 40 ms
 _TOGETHER = 500  # clips between two reports

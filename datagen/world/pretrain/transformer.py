@@ -34,7 +34,8 @@ from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.backbone.text import TextContext, TextEncoder
 from justdub.backbone.transformer import JointTransformer
 from justdub.errors import BadInputError
-from justdub.sequence import Known, SequenceRules, patchify_video, plan_sequence
+from justdub.sequence import Known, SequenceRules, plan_sequence
+from justdub.tokens import patchify_video
 from justdub.training.loss import LossWeights, dubbing_loss
 
 _FRAME_RATE = 25
