@@ -20,12 +20,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datagen.world import switching
 from datagen.world.clip import Take, World
 from datagen.world.plan import ClipPlan
 from datagen.world.pretrain.data import ShardSpec, open_or_draw
 from datagen.world.pretrain.phonemes import label
-from datagen.world.render import render
 from datagen.world.speech import Phoneme
 from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.errors import UsageError
@@ -33,13 +31,11 @@ from justdub.tokens import Geometry, audio_positions
 
 SLOTS = 2  # labels of phonemes in an audio latent of 40 ms
 _TOGETHER = 500  # clips between two reports
-_DRAWN_TOGETHER = 8
 
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """Which clips, as `ShardSpec`; `pictures` false leaves the video out: such clips are spoken but not drawn.
-    `switching`: clips of two lines (`datagen.world.switching`) instead of the world's own."""
+    """Which clips, as `ShardSpec`; `pictures` false leaves the video out: such clips are spoken but not drawn."""
 
     clips: int = 8000
     split: str = "base"
@@ -48,11 +44,10 @@ class LatentSpec:
     size: int = 96
     frames: int = 49
     pictures: bool = True
-    switching: bool = False
 
     @property
     def name(self) -> str:
-        kind = ("switching-" if self.switching else "") + (f"{self.size}px" if self.pictures else "sound")
+        kind = f"{self.size}px" if self.pictures else "sound"
         return f"latents-{self.split}-{kind}-{self.frames}f-seed{self.seed}-{self.first}+{self.clips}"
 
 
@@ -131,12 +126,8 @@ def _label(home: Path, spec: LatentSpec, steps: int, report) -> None:
 
 def _spoken(world: World, spec: LatentSpec) -> Iterator[tuple[int, Sequence[Phoneme]]]:
     """Every clip's number and phonemes, in any order."""
-    if spec.switching:
-        for number in range(spec.clips):
-            yield number, switching.draw(world, spec.first + number, spec.split).phonemes
-    else:
-        for number, plan in _by_language(world, spec, range(spec.clips)):
-            yield number, world.spoken(plan)
+    for number, plan in _by_language(world, spec, range(spec.clips)):
+        yield number, world.spoken(plan)
 
 
 def _by_language(world: World, spec: LatentSpec, numbers: range) -> list[tuple[int, ClipPlan]]:
@@ -158,9 +149,6 @@ def lip_cells(box_F4: np.ndarray, grid: tuple[int, int, int], ratio: int) -> Ten
 def _clips(shards: Path, spec: LatentSpec, report) -> Iterator[tuple[Take, np.ndarray | None]]:
     """Every clip's take (spoken again, which is quick) and its frames from the shard."""
     world = World(seed=spec.seed, size=spec.size, frames=spec.frames)
-    if spec.switching:
-        yield from _switching(world, spec)
-        return
     drawn = None
     if spec.pictures:
         wanted = ShardSpec(spec.clips, spec.split, spec.seed, spec.size, spec.frames, spec.first, sound=True)
@@ -170,16 +158,6 @@ def _clips(shards: Path, spec: LatentSpec, report) -> Iterator[tuple[Take, np.nd
         takes = {number: world.perform(plan) for number, plan in _by_language(world, spec, numbers)}
         for number in numbers:
             yield takes[number], None if drawn is None else drawn.frames[number]
-
-
-def _switching(world: World, spec: LatentSpec) -> Iterator[tuple[Take, np.ndarray | None]]:
-    """Clips of two lines, spoken and drawn."""
-    for start in range(0, spec.clips, _DRAWN_TOGETHER):
-        numbers = range(start, min(start + _DRAWN_TOGETHER, spec.clips))
-        takes = [switching.draw(world, spec.first + number, spec.split) for number in numbers]
-        frames = render([take.drawing for take in takes], size=spec.size).frames if spec.pictures else None
-        for place, take in enumerate(takes):
-            yield take, None if frames is None else frames[place].numpy()
 
 
 def _write(path: Path, content: object) -> None:

@@ -34,7 +34,7 @@ from justdub.backbone.codecs import AudioCodec, VideoCodec
 from justdub.backbone.text import TextContext, TextEncoder
 from justdub.backbone.transformer import JointTransformer
 from justdub.errors import BadInputError
-from justdub.sequence import Known, SequenceRules, plan_sequence
+from justdub.sequence import SequenceRules, plan_sequence
 from justdub.tokens import patchify_video
 from justdub.training.loss import LossWeights, dubbing_loss
 
@@ -57,8 +57,7 @@ class NoiseSettings:
 @dataclass(frozen=True)
 class PartSettings:
     """One kind of step: `batch` clips, drawn with probability proportional to `share`. streams: "both", "sound" (clips
-    without pictures), "separate" (both, but nothing crosses between them) or "switching" (clips of two lines, of some
-    of which only a part is generated: `draw_known`)."""
+    without pictures) or "separate" (both, but nothing crosses between them)."""
 
     streams: str = "both"
     batch: int = 32
@@ -68,11 +67,11 @@ class PartSettings:
 @dataclass(frozen=True)
 class TransformerJob:
     """`out`: folder of the run. `latents`, `shards`: where clips are kept, encoded and drawn. `audio_codec`,
-    `video_codec`: trained codecs ("" for the second: sound alone). `train_on`, `sound_on`, `switch_on`: the clips of
-    steps with and without pictures, and with two lines; `check_on`: of the validation. `size`: see `untrained.Size`;
-    its `ratios` are the video codec's. `mouth`: how much more a latent with lips in it counts. `reading`: weight of the
-    reader's loss. `no_text`: share of the clips whose prompt is dropped. `start_from`: a run of the same size, or a
-    backbone's folder, to start with its weights. `compile`: the blocks.
+    `video_codec`: trained codecs ("" for the second: sound alone). `train_on`, `sound_on`: the clips of steps with and
+    without pictures; `check_on`: of the validation. `size`: see `untrained.Size`; its `ratios` are the video codec's.
+    `mouth`: how much more a latent with lips in it counts. `reading`: weight of the reader's loss. `no_text`: share of
+    the clips whose prompt is dropped. `start_from`: a run of the same size, or a backbone's folder, to start with its
+    weights. `compile`: the blocks.
     """
 
     out: str
@@ -82,7 +81,6 @@ class TransformerJob:
     video_codec: str = ""
     train_on: tuple[LatentSpec, ...] = ()
     sound_on: tuple[LatentSpec, ...] = ()
-    switch_on: tuple[LatentSpec, ...] = ()
     check_on: LatentSpec = field(default_factory=lambda: LatentSpec(clips=128, split="library"))
     size: untrained.Size = field(default_factory=untrained.Size)
     noise: NoiseSettings = field(default_factory=NoiseSettings)
@@ -213,29 +211,6 @@ def draw_sigmas(count: int, settings: NoiseSettings, noise: torch.Generator) -> 
     return video_B, torch.where(torch.rand(count, generator=noise) < settings.apart, own_B, video_B)
 
 
-def draw_known(batch: Batch, rng: np.random.Generator) -> Known:
-    """What is given of clips of two lines: of every third one nothing; of half of them all but the lips and the sound
-    of one line, as `datagen inpaint` has it; of the rest all but the lips of one line, as `datagen lips` has it.
-    """
-    lips_Bfhw, steps = batch.lips_Bfhw, batch.audio_BCTM.shape[2]
-    known_Bfhw, known_BT = torch.ones_like(lips_Bfhw), torch.ones(len(lips_Bfhw), steps, dtype=torch.bool)
-    frames = lips_Bfhw.shape[1]
-    for clip, lips_fhw in enumerate(lips_Bfhw):
-        kind, second = rng.uniform(), rng.uniform() < 0.5
-        if kind < 1 / 3:
-            known_Bfhw[clip], known_BT[clip] = False, False
-            continue
-        around = 3 + 2 * int(rng.integers(2))  # a fine mask reaches one or two latents beyond the lips
-        cells_fhw = nn.functional.max_pool2d(lips_fhw[:, None].float(), around, 1, around // 2)[:, 0] > 0
-        half = slice(frames // 2, frames) if second else slice(0, frames // 2 + 1)
-        known_Bfhw[clip, half] = ~cells_fhw[half]
-        if kind < 5 / 6:
-            quiet = int(rng.integers(5))  # sound that stays at the clip's end
-            known_BT[clip, steps // 2 : steps - quiet] = not second
-            known_BT[clip, quiet : steps // 2] = second
-    return Known(known_Bfhw, known_BT)
-
-
 def flow_loss(
     learner: Learner,
     batch: Batch,
@@ -243,7 +218,6 @@ def flow_loss(
     noise: torch.Generator,
     *,
     separate: bool = False,
-    known: Known | None = None,
 ) -> tuple[Tensor, Figures]:
     """Velocity error of a batch, and that of each stream as a number."""
     audio_BCTM, sound_alone = batch.audio_BCTM, batch.video_BCfhw is None
@@ -261,7 +235,6 @@ def flow_loss(
         frame_rate=_FRAME_RATE,
         geometry=learner.joint.geometry,
         rules=SequenceRules(),
-        known=known,
     )
     sigmas = draw_sigmas(count, job.noise, noise)
     clean, noises, noisy = [], [], []
@@ -287,7 +260,6 @@ def flow_loss(
         kept_BN=plan.video.kept_BN,
         face_mask_BFHW=patchify_video(batch.lips_Bfhw[:, None].float(), size.patch).amax(2),
         weights=LossWeights(foreground=1.0, background=1 / job.mouth, audio=job.audio_weight),
-        audio_kept_BN=plan.audio.kept_BN,
     )
     video = (found.video_BNC.float() - true[0]).square().mean()
     return loss + job.reading * reading, {"video": float(video.detach()), **figures}
@@ -308,10 +280,7 @@ def run(
     def opened(spec: LatentSpec) -> LatentSet:
         return open_or_encode(Path(job.latents), Path(job.shards), spec, *codecs, report)
 
-    pictures, sounds, switches = (
-        [opened(spec) for spec in specs] for specs in (job.train_on, job.sound_on, job.switch_on)
-    )
-    clips = {"sound": sounds, "switching": switches}
+    pictures, sounds = ([opened(spec) for spec in specs] for specs in (job.train_on, job.sound_on))
     check = opened(job.check_on)
     learner = Learner(job.size, DTYPES[job.train.dtype], job.train.seed)
     if job.compile:
@@ -328,10 +297,9 @@ def run(
         rng = np.random.default_rng([job.train.seed, step])
         noise = torch.Generator().manual_seed(1_000_003 * job.train.seed + step)
         part = job.parts[int(rng.choice(len(shares), p=shares / shares.sum()))]
-        batch = draw_batch(clips.get(part.streams, pictures), part.batch, job.no_text, rng)
-        known = draw_known(batch, rng) if part.streams == "switching" else None
+        batch = draw_batch(sounds if part.streams == "sound" else pictures, part.batch, job.no_text, rng)
         with sdpa_kernel(SDPBackend.MATH):  # on a CPU the fused kernel's backward pass is seven times slower
-            return flow_loss(learner, batch, job, noise, separate=part.streams == "separate", known=known)
+            return flow_loss(learner, batch, job, noise, separate=part.streams == "separate")
 
     @torch.no_grad()
     @torch.compiler.set_stance("force_eager")  # a few batches: compiling for them would take longer
