@@ -31,6 +31,7 @@ COLUMNS = {
     "leaked": ("old words leaked", "%"),
     "outside": ("error outside the mouth", ""),
     "face": ("face likeness", ""),
+    "voice": ("voice likeness", ""),
     "voice_found": ("voice retrieved", "%"),
     "lips_sound": ("lips / sound", ""),
     "lips_articulation": ("lips / articulation", ""),

@@ -30,16 +30,17 @@ COLUMNS = {
     "outside": ("error outside the mouth", False),
     "background": ("background error", False),
     "face": ("face likeness", False),
+    "voice": ("voice likeness", False),
     "voice_found": ("voice retrieved", True),
     **{name: CLIP_COLUMNS[name] for name in ("lips_sound", "lips_articulation", "sync_within_1", "offset")},
 }
 LEGEND = f"""\
 Errors: mean absolute difference from the source, 0..255, over pixels outside of the boxes around the lips of source and
 target, grown by 4 pixels, and over pixels that show neither head nor body in either. Old words: share of the source
-line's words, without those that the new line has too, that are heard. Voice retrieved: share of clips whose voice is
-nearer to the source's than to those of {VOICES} other speakers. Rows: truth, the target as drawn; coded, the target
-through codecs and vocoder; copy, the source itself; base, without adapter; shuffled, true targets with each other's
-sound.
+line's words, without those that the new line has too, that are heard. Voice likeness: cosine of the judge's vectors of
+dub and source; voice retrieved: share of clips whose voice is nearer to the source's than to those of {VOICES} other
+speakers. Rows: truth, the target as drawn; coded, the target through codecs and vocoder; copy, the source itself; base,
+without adapter; shuffled, true targets with each other's sound.
 """
 
 
@@ -93,7 +94,8 @@ def judge_dub(
     """
     source, new = task.source, task.target
     face = source.frames if picture else None
-    heard = judge(judges, new._replace(frames=frames_FHW3, samples=samples_S, face_reference=face))
+    made = new._replace(frames=frames_FHW3, samples=samples_S, face_reference=face, voice_reference=source.samples)
+    heard = judge(judges, made)
     voice_E, source_E = judges.voice.embed(samples_S), judges.voice.embed(source.samples)
     return DubScores(
         heard=heard,
