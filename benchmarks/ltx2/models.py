@@ -12,9 +12,7 @@ from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3
 from torch import nn
 
 from benchmarks.ltx2.scale import Scale
-from justdub.backbone.memory import FP8_SKIP
-
-FP8 = torch.float8_e4m3fn
+from justdub.backbone import eight_bits
 
 
 @contextmanager
@@ -37,8 +35,8 @@ def transformer(scale: Scale, device: torch.device, *, seed: int = 0) -> LTX2Vid
 
 
 def store_in_fp8(module: LTX2VideoTransformer3DModel) -> None:
-    """Weights of the blocks in float8, cast to bf16 where they are used, as `--memory` does it."""
-    module.enable_layerwise_casting(FP8, torch.bfloat16, skip_modules_pattern=FP8_SKIP)
+    """Weights of the blocks in float8, as `--memory` does it."""
+    eight_bits.store(module)
 
 
 def weight_bytes(dtype: str) -> int:

@@ -38,7 +38,7 @@ def rows(run: Run) -> Iterator[Row]:
 
 
 def _precision(run: Run, dtype: str) -> Iterator[Row]:
-    with torch.no_grad():  # not inference mode: layerwise casting replaces the parameters' data
+    with torch.no_grad():
         module = models.transformer(run.scale, run.device)
         if dtype == "fp8":
             models.store_in_fp8(module)
@@ -56,9 +56,7 @@ def _precision(run: Run, dtype: str) -> Iterator[Row]:
 def _compile(run: Run, module: Any) -> None:
     torch._dynamo.reset()
     torch._dynamo.config.recompile_limit = GRAPHS
-    # Casting hooks break the graph; where there are none, a break would be a defect of ours and fails.
-    whole = not any(hasattr(one, "_diffusers_hook") for one in module.modules())
-    module.compile_repeated_blocks(backend=run.compiler, fullgraph=whole, dynamic=False)
+    module.compile_repeated_blocks(backend=run.compiler, fullgraph=True, dynamic=False)
 
 
 def _ways(run: Run, module: Any, dtype: str) -> list[Way]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from justdub.backbone import eight_bits
 from justdub.errors import BadInputError, MissingError
 from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
 from justdub.tokens import Geometry
@@ -260,14 +260,13 @@ class Blueprint:
         text, audio = _bytes(model) + _bytes(self.connectors), _bytes(self.audio_vae) + _bytes(self._module("vocoder"))
         return {"transformer": rest + self.layers * block, "text": text, "video": _bytes(self.vae), "audio": audio}
 
-    def transformer_fp8(self, skip: tuple[str, ...]) -> int:
-        """Bytes of the transformer with every linear layer in eight bits that no pattern of `skip` names."""
+    @property
+    def transformer_fp8(self) -> int:
+        """Bytes of the transformer with its linear layers stored in eight bits."""
         total = self.weights["transformer"]
-        width = torch.finfo(self.dtype).bits // 8
-        for name, module in self.block.module.named_modules():
-            if isinstance(module, torch.nn.Linear) and not any(re.search(pattern, name) for pattern in skip):
-                saved = sum(p.numel() for p in module.parameters()) * (width - 1)
-                total -= saved * (self.layers if name.startswith("transformer_blocks.") else 1)
+        for name, linear in eight_bits.linears(self.block.module):
+            saved = _bytes(linear) - eight_bits.stored_bytes(linear)
+            total -= saved * (self.layers if name.startswith("transformer_blocks.") else 1)
         return total
 
     @cached_property

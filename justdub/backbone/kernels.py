@@ -81,6 +81,6 @@ def compile_blocks(module: Any, *, whole: bool = True, backend: str = "inductor"
     """Compile the transformer's repeated blocks: one graph for all of them.
 
     Args:
-        whole: insist on a graph without breaks; weights that are cast or streamed between layers need some.
+        whole: insist on a graph without breaks; weights that are streamed between layers need some.
     """
     module.compile_repeated_blocks(fullgraph=whole, dynamic=False, backend=backend)

@@ -34,23 +34,6 @@ PARTS = {
     "video": ("vae",),
     "audio": ("audio_vae", "vocoder"),
 }
-# What stays in the compute type when the transformer is stored in eight bits: diffusers' own list, and what carries
-# noise levels, token and text embeddings, gates and adapters (small, and every token depends on it).
-FP8_SKIP = (
-    "pos_embed",
-    "patch_embed",
-    "norm",
-    "^proj_in$",
-    "^proj_out$",
-    "^audio_proj_in$",
-    "^audio_proj_out$",
-    "time_embed",
-    "caption_projection",
-    "av_cross_attn",
-    "prompt_adaln",
-    "to_gate_logits",
-    "lora_",
-)
 TIERS = (80, 48, 24, 16)
 # Of a card, what the CUDA context, the kernels' workspaces and the allocator's gaps take.
 RESERVE, SHARE = 0.6 * 2**30, 0.95
@@ -155,7 +138,7 @@ class Estimator:
 
     def estimate(self, use: Use) -> Estimate:
         blueprint, job, weights = self.blueprint, self.job, self.blueprint.weights
-        transformer = blueprint.transformer_fp8(FP8_SKIP) if use.fp8 else weights["transformer"]
+        transformer = blueprint.transformer_fp8 if use.fp8 else weights["transformer"]
         stored = transformer + job.adapters
         if use.stream:
             # Two blocks at once (one works, one arrives) and what is outside of the blocks.

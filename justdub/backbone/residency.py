@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from justdub.backbone import eight_bits
 from justdub.backbone.checkpoint import Backbone
-from justdub.backbone.memory import FP8_SKIP, PARTS, Use
+from justdub.backbone.memory import PARTS, Use
 
 
 class Residency:
@@ -73,9 +74,7 @@ class Residency:
         self._settled.add(part)
         use, transformer = self.use, self.backbone.transformer.module
         if part == "transformer" and use.fp8:
-            transformer.enable_layerwise_casting(
-                storage_dtype=torch.float8_e4m3fn, compute_dtype=transformer.dtype, skip_modules_pattern=FP8_SKIP
-            )
+            eight_bits.store(transformer)
         if part == "transformer" and use.stream:
             stream(transformer, self.device, blocks=True)
         if part == "text" and use.stream_text:

@@ -252,8 +252,8 @@ def _load(arguments: argparse.Namespace, request: Any, planned: Any, files: list
         registers = pipe.backbone.text.registers
         parallel.enable(pipe.backbone.transformer, split_text=registers)
     if arguments.compile:
-        moving = planned.use is not None and (planned.use.fp8 or planned.use.stream)
-        kernels.compile_blocks(module, whole=not moving)
+        streamed = planned.use is not None and planned.use.stream
+        kernels.compile_blocks(module, whole=not streamed)
     return pipe
 
 

@@ -148,6 +148,7 @@ class LoopSettings:
     """Attributes:
     steps: updates of the weights. batch: samples of a process at once. accumulate: such batches in an update.
     dtype: of the base's weights and the arithmetic (auto: bfloat16 on an accelerator, float32 on the CPU).
+    quantization: how the base's linear layers are stored: as they are (`none`) or in eight bits (`fp8`).
     checkpointing: forget activations and compute them again, for memory.
     threads: of torch on the CPU (0: its own choice).
     """
@@ -158,6 +159,7 @@ class LoopSettings:
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
+    quantization: Literal["none", "fp8"] = "none"
     checkpointing: bool = False
     threads: int = 0
 

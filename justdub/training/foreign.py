@@ -51,8 +51,9 @@ _ONLY = {
     "training_strategy.mask_config.mask_dir": "masks",
     "optimization.scheduler_params": {},
     "flow_matching.timestep_sampling_params": {},
-    "acceleration.quantization": None,
 }
+# How it names the storage of the base's weights.
+_QUANTIZATION = {None: "none", "fp8-quanto": "fp8", "fp8uz-quanto": "fp8"}
 _IGNORED = {
     "model.text_encoder_path": "prompts are encoded already",
     "model.load_checkpoint": "an interrupted run goes on with --resume",
@@ -164,6 +165,10 @@ def _one(key: str, value: Any, mapped: dict[str, Any], values: dict[str, Any]) -
             raise UsageError(f"{key} is {value!r}", expected="constant, linear or cosine")
         put("optimizer.floor", 0.0 if value == "cosine" else 0.1)
         return put("optimizer.schedule", value)
+    if key == "acceleration.quantization":
+        if value not in _QUANTIZATION:
+            raise UsageError(f"{key} is {value!r}", expected="null, fp8-quanto or fp8uz-quanto")
+        return put("train.quantization", _QUANTIZATION[value])
     if key == "acceleration.mixed_precision_mode":
         if value not in _PRECISION:
             raise UsageError(f"{key} is {value!r}", expected="bf16 or no")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from justdub.backbone import checkpoint as backbones
+from justdub.backbone import eight_bits
 from justdub.backbone.count import configs_of
 from justdub.lora import inject
 from justdub.lora.config import family, group
@@ -70,13 +71,13 @@ def plan(job: TrainJob, clips: int, faults: int, shapes: Counter) -> Plan:
     """
     folder = backbones.find(job.backbone)
     module = meta_transformer(folder)
-    frozen = sum(p.numel() for p in module.parameters())
+    frozen, stored = sum(p.numel() for p in module.parameters()), _stored(job, module)
     inject.inject(module, job.lora, "planned")
     trained: Counter = Counter()
     for name, parameter in inject.trained(module, "planned"):
         trained[group(name), family(name)] += parameter.numel()
     sequences = tuple((count, video, audio) for (video, audio), count in sorted(shapes.items()))
-    return Plan(job, clips, faults, sequences, dict(trained), frozen, _memory(job, module, frozen, trained, shapes))
+    return Plan(job, clips, faults, sequences, dict(trained), frozen, _memory(job, module, stored, trained, shapes))
 
 
 def tokens_of(cut: Cut, frame_rate: Fraction, geometry: Geometry) -> tuple[int, int]:
@@ -93,13 +94,27 @@ def meta_transformer(path: Path) -> torch.nn.Module:
         return configs_of(path).build("transformer")
 
 
-def _memory(job: TrainJob, module: torch.nn.Module, frozen: int, trained: Counter, shapes: Counter) -> dict[str, int]:
-    """Bytes of the transformer, the adapter's training and the activations of the longest batch."""
+def _wide(job: TrainJob) -> int:
+    """Bytes of a number."""
     half = job.train.dtype in ("bfloat16", "float16") or (job.train.dtype == "auto" and torch.cuda.is_available())
-    wide = 2 if half else 4
+    return 2 if half else 4
+
+
+def _stored(job: TrainJob, module: torch.nn.Module) -> int:
+    """Bytes of the frozen weights."""
+    total = _wide(job) * sum(p.numel() for p in module.parameters())
+    if job.train.quantization == "fp8":
+        for _, linear in eight_bits.linears(module):
+            total -= _wide(job) * sum(p.numel() for p in linear.parameters()) - eight_bits.stored_bytes(linear)
+    return total
+
+
+def _memory(job: TrainJob, module: torch.nn.Module, stored: int, trained: Counter, shapes: Counter) -> dict[str, int]:
+    """Bytes of the transformer, the adapter's training and the activations of the longest batch."""
+    wide = _wide(job)
     video, audio = max(shapes, default=(0, 0))
     return {
-        "frozen transformer": frozen * wide,
+        "frozen transformer": stored,
         "adapter, gradients, optimizer": sum(trained.values()) * 4 * _ADAM,
         "activations": activation_bytes(module.config, video, audio, job.train.batch, wide, job.train.checkpointing),
     }

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from justdub.backbone import checkpoint as backbones
+from justdub.backbone import eight_bits
 from justdub.backbone.checkpoint import Backbone
 from justdub.errors import JustDubError, UsageError
 from justdub.media import probe
@@ -130,6 +131,10 @@ def run(job: TrainJob, *, resume: str = "", reports: Reports = Reports(), stop_a
         torch.set_num_threads(job.train.threads)
     device = backbones.choose_device(job.train.device)
     accelerator = Accelerator(cpu=device.type == "cpu", log_with=list(job.log.to) or None, project_dir=str(out))
+    if job.train.quantization != "none" and accelerator.distributed_type.value == "FSDP":
+        raise UsageError(
+            "train.quantization with FSDP", expected="a base in eight bits, or one that is shared between devices"
+        )
     loaded: list[Backbone] = []
 
     def load() -> Backbone:
@@ -137,6 +142,8 @@ def run(job: TrainJob, *, resume: str = "", reports: Reports = Reports(), stop_a
             dtype = backbones.choose_dtype(job.train.dtype, accelerator.device)
             text = job.text_encoder or None
             loaded.append(backbones.load(job.backbone, device=accelerator.device, dtype=dtype, text_encoder=text))
+            if job.train.quantization == "fp8":
+                eight_bits.store(loaded[0].transformer.module)
         return loaded[0]
 
     encoded = encode(job, load, reports, accelerator.process_index, accelerator.num_processes)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from justdub.backbone import checkpoint, kernels, memory, untrained
+from justdub.backbone import checkpoint, eight_bits, kernels, memory, untrained
 from justdub.backbone.attention import Kept
 from justdub.backbone.codecs import VideoCodec
 from justdub.backbone.count import Blueprint, LivePeak, Shape
-from justdub.backbone.memory import FP8_SKIP, GIB, Estimator, Job, Use, choose, guard
+from justdub.backbone.memory import GIB, Estimator, Job, Use, choose, guard
 from justdub.backbone.residency import Residency, stream
 from justdub.dubbing.pipeline import DubPipeline
 from justdub.errors import MissingError
@@ -137,7 +137,7 @@ def test_smaller_cards_get_smaller_uses(blueprint: Blueprint) -> None:
     assert set(everything.phases) == {"text", "encode", "denoise", "refine", "decode"}
     fp8 = estimator.estimate(Use(fp8=True))
     saved = everything.phases["denoise"] - fp8.phases["denoise"]
-    assert saved == blueprint.weights["transformer"] - blueprint.transformer_fp8(FP8_SKIP) > 0
+    assert saved == blueprint.weights["transformer"] - blueprint.transformer_fp8 > 0
     streamed = estimator.estimate(Use(stream=True))
     assert streamed.phases["denoise"] < everything.phases["denoise"]
     one, two = (Estimator(blueprint, replace(job, texts=n)).estimate(Use()).phases["denoise"] for n in (1, 2))
@@ -146,15 +146,14 @@ def test_smaller_cards_get_smaller_uses(blueprint: Blueprint) -> None:
 
 def test_eight_bits_are_counted_as_they_are_stored(blueprint: Blueprint, folder: Path) -> None:
     module = checkpoint.load(folder).transformer.module
-    module.enable_layerwise_casting(
-        storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32, skip_modules_pattern=FP8_SKIP
-    )
-    assert sum(p.nbytes for p in module.parameters()) == blueprint.transformer_fp8(FP8_SKIP)
+    eight_bits.store(module)
+    stored = [*module.parameters(), *(b for n, b in module.named_buffers() if n.endswith("scale_O"))]
+    assert sum(p.nbytes for p in stored) == blueprint.transformer_fp8
     kept = {name.partition(".")[0] for name, p in module.named_parameters() if p.dtype == torch.float32}
     precise = {"proj_in", "proj_out", "audio_proj_in", "audio_proj_out", "time_embed", "audio_time_embed"}
     assert precise | {"caption_projection", "av_cross_attn_video_scale_shift", "av_cross_attn_audio_v2a_gate"} <= kept
     blocks = [p.dtype for n, p in module.named_parameters() if ".attn1.to_q.weight" in n or ".ff.net.2.weight" in n]
-    assert set(blocks) == {torch.float8_e4m3fn}
+    assert set(blocks) == {torch.uint8}
 
 
 # -- every use gives the same dub -------------------------------------------------------------------------------------
@@ -331,8 +330,11 @@ def test_kernels_are_tried_and_fall_back() -> None:
     assert _AttentionBackendRegistry.get_active_backend()[0] == before, "other models keep their kernel"
 
 
-def test_compiled_blocks_equal_eager_ones() -> None:
+@pytest.mark.parametrize("stored", [False, True], ids=["as it is", "in eight bits"])
+def test_compiled_blocks_equal_eager_ones(stored: bool) -> None:
     model = models.joint(layers=3)
+    if stored:
+        eight_bits.store(model.module)
     plan, text = models.plan(model, ISOLATED), models.text_context()
     sigma_B = torch.full((1,), 0.5)
     with torch.no_grad():

@@ -73,6 +73,17 @@ def test_a_job_becomes_an_adapter_that_dubs(studio, tmp_path, capsys):
         assert code == EXIT_DONE, said
         dubs.append(path.read_bytes())
     assert dubs[0] != dubs[1]
+
+
+def test_a_base_in_eight_bits_teaches_nearly_the_same(studio, tmp_path, capsys):
+    losses = {}
+    for stored in ("none", "fp8"):
+        out = tmp_path / stored
+        changes = ("--set", f"out={out}", "--set", f"train.quantization={stored}")
+        assert call(capsys, "train", str(studio / "job.yaml"), *changes, "-q")[0] == EXIT_DONE
+        losses[stored] = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+        assert len(read(out / "mine.safetensors").modules) == 2 * 28
+    assert losses["fp8"] == pytest.approx(losses["none"], rel=0.05) and losses["fp8"] != losses["none"]
     code, _, said = call(capsys, "train", str(studio / "job.yaml"), "--set", f"out={out}", "-q")
     assert code == EXIT_USAGE and "holds a run already; try: --resume auto" in said
 

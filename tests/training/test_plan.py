@@ -10,6 +10,7 @@ from tiny_training import one_process
 
 from justdub import jobs
 from justdub.backbone import checkpoint as backbones
+from justdub.backbone import eight_bits
 from justdub.tokens import Geometry
 from justdub.training.cache import Cut
 from justdub.training.config import TrainJob
@@ -42,3 +43,12 @@ def test_the_plan_counts_what_is_trained(tmp_path, tiny, tiny_folder, pairs):
     ):
         assert part in text
     assert planned.memory["adapter, gradients, optimizer"] == 16 * sum(planned.trained.values())
+
+
+def test_a_base_in_eight_bits_is_planned_as_it_is_stored(tmp_path, tiny_folder):
+    tree = job(tmp_path / "out", train__quantization="fp8").plain() | {"backbone": str(tiny_folder)}
+    planned = plan(jobs.build(TrainJob, tree), 6, 0, Counter({(12, 9): 6}))
+    module = backbones.load(tiny_folder).transformer.module
+    eight_bits.store(module)
+    scales = sum(b.nbytes for name, b in module.named_buffers() if name.endswith("scale_O"))
+    assert planned.memory["frozen transformer"] == scales + sum(p.nbytes for p in module.parameters())
