@@ -51,8 +51,14 @@ def output(model, *, seed: int = 2) -> torch.Tensor:
     return torch.cat([velocity.video_BNC.flatten(), velocity.audio_BNC.flatten()])
 
 
-def write_adapter(path: Path, *, rules: SequenceRules | None = None, scale: float = 0.3, width_factor: int = 1) -> Path:
-    """A random rank-4 adapter that fits the bundled transformer (or, with `width_factor`, does not)."""
+def write_adapter(
+    path: Path, *, rules: SequenceRules | None = None, scale: float = 0.3, width_factor: int = 1, **said
+) -> Path:
+    """A random rank-4 adapter that fits the bundled transformer (or, with `width_factor`, does not).
+
+    Args:
+        said: more of its `AdapterMetadata`.
+    """
     (weights,) = (models.mini_folder() / "transformer").glob("*.safetensors")
     generator = torch.Generator().manual_seed(0)
     factors = {}
@@ -62,5 +68,5 @@ def write_adapter(path: Path, *, rules: SequenceRules | None = None, scale: floa
             wide, narrow = (n * width_factor for n in file.get_slice(f"{module}.weight").get_shape())
             down, up = (torch.randn(shape, generator=generator) * scale for shape in ((4, narrow), (wide, 4)))
             factors[module] = Factors(down, up)
-    write(path, factors, AdapterMetadata(rules=rules or SequenceRules()))
+    write(path, factors, AdapterMetadata(rules=rules or SequenceRules(), **said))
     return path

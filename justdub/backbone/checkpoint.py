@@ -59,6 +59,11 @@ class Card:
     schedule_tokens: int = 4096
     round_trip_db: float = 0.0
 
+    @property
+    def sampling(self) -> dict[str, float]:
+        """The sampling defaults, as an adapter would say them."""
+        return {"steps": self.steps, "guidance": self.guidance, "audio_guidance": self.audio_guidance}
+
     @classmethod
     def read(cls, folder: Path) -> Card:
         path = folder / "justdub.json"

@@ -25,6 +25,7 @@ _TITLES = {
     "targets": "targets",
     "prompt": "prompt",
     "condition_dropout": "condition dropout",
+    "sampling": "sampling",
     "steps": "steps",
     "recipe": "recipe",
     "licence": "licence",

@@ -68,14 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     how = parser.add_argument_group("sampling")
     how.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: %(default)s)")
-    how.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the backbone's)")
+    how.add_argument(
+        "--steps", type=int, metavar="N", help="denoising steps; like all of these, else as the adapter says"
+    )
     how.add_argument("--schedule", choices=("ltx2", "distilled"), help="noise levels (default: ltx2, or the profile's)")
     how.add_argument("--guidance", type=float, metavar="X", help="prompt guidance of the picture, 1 = off")
     how.add_argument("--audio-guidance", type=float, metavar="X", help="prompt guidance of the sound, 1 = off")
-    how.add_argument("--reference-guidance", type=float, default=0.0, metavar="X", help="identity guidance, 0 = off")
-    how.add_argument("--modality-guidance", type=float, default=1.0, metavar="X", help="lip-sync guidance, 1 = off")
-    how.add_argument("--stg", type=float, default=0.0, metavar="X", help="spatio-temporal guidance, 0 = off")
-    how.add_argument("--rescale", type=float, default=0.0, metavar="X", help="guidance rescale, 0 to 1")
+    how.add_argument("--reference-guidance", type=float, metavar="X", help="identity guidance, 0 = off")
+    how.add_argument(
+        "--audio-reference-guidance", type=float, metavar="X", help="that of the sound (default: the same)"
+    )
+    how.add_argument("--modality-guidance", type=float, metavar="X", help="lip-sync guidance, 1 = off")
+    how.add_argument("--stg", type=float, metavar="X", help="spatio-temporal guidance, 0 = off")
+    how.add_argument("--rescale", type=float, metavar="X", help="guidance rescale, 0 to 1")
     how.add_argument("--size", metavar="WxH", help="working size (default: the backbone's area in the clip's shape)")
     how.add_argument(
         "--keep-first-frame",

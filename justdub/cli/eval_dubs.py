@@ -39,10 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", choices=("bidirectional", "isolated"), help="reference mode of all rows (default: the adapter's)"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the checkpoint's)")
-    parser.add_argument("--guidance", type=float, metavar="S", help="of the picture (default: the checkpoint's)")
-    parser.add_argument("--audio-guidance", type=float, metavar="S", help="of the sound (default: the checkpoint's)")
-    parser.add_argument("--reference-guidance", type=float, default=0.0, metavar="S", help="identity guidance, 0 = off")
+    sampling = parser.add_argument_group("sampling", "By default as the adapter says, or else the checkpoint.")
+    sampling.add_argument("--steps", type=int, metavar="N", help="denoising steps")
+    sampling.add_argument("--guidance", type=float, metavar="S", help="of the picture, 1 = off")
+    sampling.add_argument("--audio-guidance", type=float, metavar="S", help="of the sound, 1 = off")
+    sampling.add_argument("--reference-guidance", type=float, metavar="S", help="identity guidance, 0 = off")
+    sampling.add_argument("--audio-reference-guidance", type=float, metavar="S", help="that of the sound")
+    sampling.add_argument("--rescale", type=float, metavar="S", help="guidance rescale, 0 to 1")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first dub (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)")
@@ -69,6 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
         guidance=arguments.guidance,
         audio_guidance=arguments.audio_guidance,
         reference_guidance=arguments.reference_guidance,
+        audio_reference_guidance=arguments.audio_reference_guidance,
+        rescale=arguments.rescale,
         reference=arguments.reference,
     )
     if arguments.output:

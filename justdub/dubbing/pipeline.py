@@ -342,17 +342,22 @@ class DubPipeline:
     def _negative(self, settings: DubSettings) -> str:
         return self.backbone.card.negative_prompt if settings.negative_prompt is None else settings.negative_prompt
 
+    def filled(self, settings: DubSettings) -> DubSettings:
+        """Settings with the sampling that the loaded adapters, or else the checkpoint, recommend."""
+        return settings.filled(*self.rack.sampling, self.backbone.card.sampling)
+
     def _guidance(self, settings: DubSettings) -> Guidance:
+        """settings: filled."""
         card, layers = self.backbone.card, len(self._transformer.transformer_blocks)
         if settings.stg and not all(0 <= block < layers for block in card.stg_blocks):
             raise UsageError(
                 f"--stg with blocks {card.stg_blocks}", expected=f"blocks of 0 to {layers - 1} in the card"
             )
         return Guidance(
-            text=card.guidance if settings.guidance is None else settings.guidance,
-            audio_text=card.audio_guidance if settings.audio_guidance is None else settings.audio_guidance,
+            text=settings.guidance,
+            audio_text=settings.audio_guidance,
             reference=settings.reference_guidance,
-            audio_reference=settings.reference_guidance,
+            audio_reference=settings.audio_reference_guidance,
             modality=settings.modality_guidance,
             audio_modality=settings.modality_guidance,
             stg=settings.stg,
@@ -365,6 +370,7 @@ class DubPipeline:
         self, plan: SequencePlan, prompt: str | Timeline, settings: DubSettings, report: Progress
     ) -> tuple[Latents, _Run]:
         card, prompts = self.backbone.card, Timeline.of(prompt)
+        settings = self.filled(settings)
         sigmas = flow.schedule(settings.steps or card.steps, tokens=card.schedule_tokens)
         if settings.schedule == "distilled":
             sigmas = flow.DISTILLED_STAGE_1

@@ -132,8 +132,11 @@ class Planner:
         self.blueprint = Blueprint(path, dtype=self.dtype, text_encoder=text_encoder)
         adapters = tuple(one / PEFT_WEIGHTS if one.is_dir() else one for one in adapters)
         _check_generation(profile, self.blueprint)
-        said = (one for one in (_said(adapters, profile), *(one.rules for one in read_record(path))) if one is not None)
-        rules = effective_rules(next(said, SequenceRules()), settings)
+        headers, merged = [_header(one) for one in adapters], [one.metadata for one in read_record(path)]
+        said = [one for one in (_said(headers, profile), *(one.rules for one in merged)) if one is not None]
+        rules = effective_rules(next(iter(said), SequenceRules()), settings)
+        told = [AdapterMetadata.from_strings(path, header) for path, header in headers]
+        settings = self.settings = settings.filled(*(one.sampling for one in (*told, *merged)), self.card.sampling)
         size, _ = clip_size(info, settings, rules, self.card, self.blueprint.geometry)
         shapes = _shapes(info, settings, size, self.blueprint)
         self.guided = _guided(settings, self.card)
@@ -209,14 +212,18 @@ def _check_generation(profile: Profile | None, blueprint: Blueprint) -> None:
         )
 
 
-def _said(adapters: tuple[Path, ...], profile: Profile | None) -> SequenceRules | None:
+def _header(path: Path) -> tuple[Path, dict[str, str]]:
+    """An adapter and what it says of itself."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return path, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise BadInputError(f"adapter {path} cannot be read: {error}", expected="a safetensors file") from error
+
+
+def _said(headers: list[tuple[Path, dict[str, str]]], profile: Profile | None) -> SequenceRules | None:
     """The rules in the first header that has any, or the profile's."""
-    for path in adapters:
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            raise BadInputError(f"adapter {path} cannot be read: {error}", expected="a safetensors file") from error
+    for path, header in headers:
         if (said := AdapterMetadata.from_strings(path, header).rules) is not None:
             return said
         if profile is not None:
@@ -234,11 +241,12 @@ def _shapes(info: Any, settings: DubSettings, size: tuple[int, int], blueprint: 
 
 
 def _guided(settings: DubSettings, card: checkpoint.Card) -> int:
-    """Forward passes of a step."""
+    """Forward passes of a step; settings: filled."""
     guidance = Guidance(
-        text=card.guidance if settings.guidance is None else settings.guidance,
-        audio_text=card.audio_guidance if settings.audio_guidance is None else settings.audio_guidance,
+        text=settings.guidance,
+        audio_text=settings.audio_guidance,
         reference=settings.reference_guidance,
+        audio_reference=settings.audio_reference_guidance,
         modality=settings.modality_guidance,
         stg=settings.stg,
         stg_blocks=card.stg_blocks,

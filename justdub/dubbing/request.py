@@ -60,6 +60,7 @@ def check_request(arguments: Any) -> Request:
         | {name: value for name, value in asked.items() if value is not None},
         seed=arguments.seed,
         reference_guidance=arguments.reference_guidance,
+        audio_reference_guidance=arguments.audio_reference_guidance,
         modality_guidance=arguments.modality_guidance,
         stg=arguments.stg,
         rescale=arguments.rescale,

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from justdub.errors import BadInputError, UsageError
 
 # Longest clip that is dubbed in one pass: LTX-2's positions end at 20 s.
 MAX_SECONDS = 20.0
+# What an adapter may recommend, and where nobody says anything.
+SAMPLING = (
+    "steps", "guidance", "audio_guidance", "reference_guidance", "audio_reference_guidance", "modality_guidance", "stg",
+    "rescale",
+)  # fmt: skip
+_OFF = {"reference_guidance": 0.0, "modality_guidance": 1.0, "stg": 0.0, "rescale": 0.0}
 
 
 @dataclass(frozen=True)
 class DubSettings:
-    """What a user can choose. None = the checkpoint's own default (its card) or the adapter's rule.
+    """What a user can choose. None = as the adapter says, or else the checkpoint's card (`filled`).
 
     Attributes:
         seed: of the noise; the same seed, settings and machine give the same file.
         steps: model evaluations.
         schedule: ``ltx2`` (shifted and stretched) or ``distilled`` (the 8 fixed sigmas of distilled checkpoints).
         guidance, audio_guidance: classifier-free scales (1 = off).
-        reference_guidance: identity guidance (0 = off), both streams.
+        reference_guidance, audio_reference_guidance: identity guidance (0 = off); that of the sound is as that of the
+            picture where nobody says otherwise.
         modality_guidance: 1 = off, both streams.
         stg: spatio-temporal guidance (0 = off), both streams.
         rescale: guidance rescale, 0 to 1.
@@ -39,10 +47,11 @@ class DubSettings:
     schedule: str = "ltx2"
     guidance: float | None = None
     audio_guidance: float | None = None
-    reference_guidance: float = 0.0
-    modality_guidance: float = 1.0
-    stg: float = 0.0
-    rescale: float = 0.0
+    reference_guidance: float | None = None
+    audio_reference_guidance: float | None = None
+    modality_guidance: float | None = None
+    stg: float | None = None
+    rescale: float | None = None
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
     keep_first_frame: bool | None = None
@@ -69,10 +78,31 @@ class DubSettings:
             raise UsageError("a setting of the second stage without one", remedy="--two-stage, or leave it out")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed {self.seed}", expected="0 to 2^63 - 1")
-        for name in ("guidance", "audio_guidance", "reference_guidance", "modality_guidance", "stg"):
+        for name in SAMPLING[1:-1]:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 100:
                 raise UsageError(f"{name.replace('_', ' ')} {value}", expected="0 to 100")
+        if self.rescale is not None and not 0 <= self.rescale <= 1:
+            raise UsageError(f"guidance rescale {self.rescale}", expected="0 to 1")
+
+    def filled(self, *said: Mapping[str, float]) -> DubSettings:
+        """With a value for everything of `SAMPLING` (but for the steps of a schedule that has its own), from the first
+        of `said` that has one."""
+        values: dict[str, Any] = {}
+        for name in SAMPLING:
+            if getattr(self, name) is None and not (name == "steps" and self.schedule == "distilled"):
+                found = next((one[name] for one in (*said, _OFF) if name in one), None)
+                values[name] = int(found) if name == "steps" and found is not None else found
+        if values.get("audio_reference_guidance", 0.0) is None:
+            values["audio_reference_guidance"] = values.get("reference_guidance", self.reference_guidance)
+        return replace(self, **values)
+
+
+def check_sampling(sampling: Mapping[str, float], where: str) -> None:
+    """Refuse what no dub can be sampled with; `where` names it in the error."""
+    if unknown := sorted(set(sampling) - set(SAMPLING)):
+        raise UsageError(f"{where} has {unknown[0]!r}", expected=", ".join(SAMPLING))
+    DubSettings().filled(sampling)
 
 
 def check_length(info: Any) -> None:

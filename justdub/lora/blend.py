@@ -99,5 +99,6 @@ def _metadata(adapters: Sequence[AdapterFile], any_base: bool) -> AdapterMetadat
         targets=tuple(dict.fromkeys(target for one in said for target in one.targets)),
         prompt=shared("prompt", ""),
         condition_dropout=shared("condition_dropout", {}),
+        sampling=shared("sampling", {}),
         licence="; ".join(dict.fromkeys(one.licence for one in said if one.licence)),
     )

@@ -41,8 +41,12 @@ class Merged:
     header: dict[str, str]
 
     @property
+    def metadata(self) -> AdapterMetadata:
+        return AdapterMetadata.from_strings(self.name, self.header)
+
+    @property
     def rules(self) -> SequenceRules | None:
-        return AdapterMetadata.from_strings(self.name, self.header).rules
+        return self.metadata.rules
 
 
 @dataclass(frozen=True)

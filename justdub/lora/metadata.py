@@ -39,6 +39,7 @@ class AdapterMetadata:
         targets: the modules that were trained, as the job names them.
         prompt: template of its prompts.
         condition_dropout: shares of the exclusive condition states that training drew, e.g. ``{"no_text": 0.1}``.
+        sampling: how it is best run, by names of `dubbing.settings.SAMPLING`, e.g. ``{"audio_guidance": 2.0}``.
         steps: that it was trained for.
         recipe: sha256 of the training job, 64 hex digits.
         licence: of the weights.
@@ -54,6 +55,7 @@ class AdapterMetadata:
     targets: tuple[str, ...] = ()
     prompt: str = ""
     condition_dropout: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, float] = field(default_factory=dict)
     steps: int = 0
     recipe: str = ""
     licence: str = ""
@@ -117,8 +119,8 @@ def _generation(text: str) -> str:
     return text
 
 
-def _shares(text: str) -> dict[str, float]:
-    return {str(name): float(share) for name, share in json.loads(text).items()}
+def _numbers(text: str) -> dict[str, float]:
+    return {str(name): _number(value) for name, value in json.loads(text).items()}
 
 
 def _count(text: str) -> int:
@@ -143,7 +145,8 @@ _READERS = {
     "alpha": _number,
     "targets": _names,
     "prompt": str,
-    "condition_dropout": _shares,
+    "condition_dropout": _numbers,
+    "sampling": _numbers,
     "steps": _count,
     "recipe": str,
     "licence": str,

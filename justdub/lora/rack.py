@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,13 @@ class AdapterRack:
     def rules(self) -> SequenceRules:
         """How sequences are built: as the adapters say (or those that were merged in), else as JUST-DUB-IT does."""
         return next(iter(self._known_rules()), SequenceRules())
+
+    @property
+    def sampling(self) -> list[Mapping[str, float]]:
+        """How the adapters (and those that were merged in) are best run, in their order."""
+        return [one.file.metadata.sampling for one in self.adapters.values()] + [
+            one.metadata.sampling for one in self.merged
+        ]
 
     def load(
         self, source: str | Path | AdapterFile, strength: float | Strength = 1.0, *, any_base: bool = False

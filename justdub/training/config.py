@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from justdub.dubbing.settings import check_sampling
 from justdub.errors import UsageError
 from justdub.lora.config import GROUPS, LoraSettings, expand, group
 from justdub.sequence import SequenceRules
@@ -224,7 +225,9 @@ class LogSettings:
 class AdapterSettings:
     """What is written into the adapter file, beside what follows from the job.
 
-    Attributes: name: of the file. languages: ISO 639-1 codes it was trained for. prompt: the template of its prompts.
+    Attributes:
+        name: of the file. languages: ISO 639-1 codes it was trained for. prompt: the template of its prompts.
+        sampling: how it is best run (`dubbing.settings.SAMPLING`); the dubbing command takes it as its defaults.
     """
 
     name: str = "adapter"
@@ -232,6 +235,10 @@ class AdapterSettings:
     languages: tuple[str, ...] = ()
     prompt: str = '{speaker} is speaking {language}, saying: "{text}"'
     licence: str = ""
+    sampling: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_sampling(self.sampling, "adapter.sampling")
 
 
 @dataclass(frozen=True)

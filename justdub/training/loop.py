@@ -213,6 +213,7 @@ class Trainer:
             targets=settings.targets,
             prompt=job.adapter.prompt,
             condition_dropout={name: getattr(job.dropout, name) for name in ("no_text", "no_reference", "nothing")},
+            sampling=job.adapter.sampling,
             steps=step,
             recipe=job.digest(),
             licence=job.adapter.licence,

@@ -51,7 +51,7 @@ class Preview:
         shown = job.preview
         self.settings = DubSettings(
             seed=shown.seed, steps=shown.steps, guidance=shown.guidance, audio_guidance=shown.audio_guidance
-        )
+        ).filled(job.adapter.sampling, backbone.card.sampling)
 
     def __call__(self, step: int) -> None:
         folder = self.folder / f"step-{step:06d}"

@@ -149,6 +149,18 @@ def test_every_guidance_is_reachable(clip: Path, tmp_path: Path) -> None:
     assert sampling["passes"] == 2 * 5
 
 
+def test_an_adapter_says_how_it_is_best_run(clip: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a.safetensors", sampling={"audio_guidance": 1.0, "guidance": 1.0, "steps": 3.0})
+    found = []
+    for number, more in enumerate([[], ["--audio-guidance", "2"]]):
+        output, report = tmp_path / f"{number}.mp4", tmp_path / f"{number}.mp4.json"
+        assert (
+            run(["dub", "-i", str(clip), "-o", str(output), "-p", PROMPT, "-q", "-a", str(adapter), *more]) == EXIT_DONE
+        )
+        found.append(json.loads(report.read_text())["sampling"]["passes"])
+    assert found == [3, 6]
+
+
 def test_bars_are_drawn_for_every_stage(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["dub", "-i", str(clip), "-o", str(tmp_path / "o.mp4"), "-p", PROMPT, "--steps", "2"]
     assert run(arguments) == EXIT_DONE

@@ -34,6 +34,7 @@ METADATA = AdapterMetadata(
     targets=("attn1", "audio_ff"),
     prompt='{speaker} is speaking {language}, saying: "{text}"',
     condition_dropout={"no_text": 0.1, "nothing": 0.05},
+    sampling={"audio_guidance": 2.0, "rescale": 0.7},
     steps=2000,
     recipe="f" * 64,
     licence="Apache-2.0",

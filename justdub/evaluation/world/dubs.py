@@ -23,7 +23,7 @@ import numpy as np
 
 from justdub.dubbing.manifest import file_digest, versions
 from justdub.dubbing.pipeline import DubPipeline
-from justdub.dubbing.settings import DubSettings
+from justdub.dubbing.settings import SAMPLING, DubSettings
 from justdub.errors import BadInputError
 from justdub.evaluation.world.dubbed import COLUMNS, LEGEND, DubScores, Voices, difference, figure, judge_dub
 from justdub.evaluation.world.heldout import SPLIT, Task, Tasks
@@ -287,7 +287,9 @@ def _about(pipe: DubPipeline | None, tasks: Tasks, settings: DubSettings) -> dic
 
 def _about_row(pipe: DubPipeline, adapter: Adapter | None, settings: DubSettings, seconds: float) -> dict[str, Any]:
     rules = replace(pipe.rules, **({"reference": settings.reference} if settings.reference else {}))
-    found: dict[str, Any] = {"rules": asdict(rules), "seconds": round(seconds, 1)}
+    filled = pipe.filled(settings)
+    sampling = {name: getattr(filled, name) for name in SAMPLING}
+    found: dict[str, Any] = {"rules": asdict(rules), "sampling": sampling, "seconds": round(seconds, 1)}
     if adapter is not None:
         paths = [file.path for file in adapter.files()]
         files = [{"path": str(path), "sha256": file_digest(path)} for path in paths]
