@@ -14,11 +14,25 @@ def test_the_user_goes_before_the_adapter_and_it_before_the_checkpoint() -> None
     adapter = {"audio_guidance": 2.0, "rescale": 0.7, "steps": 12.0, "of a later version": 1.0}
     filled = DubSettings(rescale=0.0, seed=4).filled(adapter, {"rescale": 0.3, "stg": 1.0}, CARD)
     assert {name: getattr(filled, name) for name in SAMPLING} == {
-        "steps": 12, "guidance": 2.0, "audio_guidance": 2.0, "reference_guidance": 0.0, "modality_guidance": 1.0,
-        "stg": 1.0, "rescale": 0.0,
+        "steps": 12, "guidance": 2.0, "audio_guidance": 2.0, "reference_guidance": 0.0,
+        "audio_reference_guidance": 0.0, "modality_guidance": 1.0, "stg": 1.0, "rescale": 0.0,
     }  # fmt: skip
     assert isinstance(filled.steps, int) and filled.seed == 4
     assert filled.filled(CARD) == filled
+
+
+@pytest.mark.parametrize(
+    ("user", "adapter", "both"),
+    [
+        ({}, {"reference_guidance": 1.0}, (1, 1)),
+        ({"reference_guidance": 2.0}, {"reference_guidance": 1.0}, (2, 2)),
+        ({}, {"audio_reference_guidance": 1.0}, (0, 1)),
+        ({"audio_reference_guidance": 0.5}, {}, (0, 0.5)),
+    ],
+)
+def test_identity_guidance_is_for_both_streams_unless_somebody_parts_them(user, adapter, both) -> None:
+    filled = DubSettings(**user).filled(adapter, CARD)
+    assert (filled.reference_guidance, filled.audio_reference_guidance) == both
 
 
 def test_a_fixed_schedule_keeps_its_own_steps() -> None:
