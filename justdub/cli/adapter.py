@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = action("convert", _convert, "write an adapter in the naming of another tool, its alpha folded in")
     adapter(sub)
     sub.add_argument("--to", required=True, choices=("comfyui", "diffusers", "peft", "kohya"), help="whose naming")
+    sub.add_argument(
+        "--sampling", action="append", default=[], metavar="NAME=VALUE",
+        help="also write how it is best run, such as audio_guidance=2; repeatable",
+    )  # fmt: skip
     sub.add_argument("--output", "-o", required=True, metavar="FILE", help="a .safetensors file; for peft a new folder")
     dtype(sub, None)
 
@@ -199,13 +203,30 @@ def _convert(arguments: argparse.Namespace) -> None:
         output = check_output(output, inputs=[adapter.path], suffixes=(".safetensors",))
     elif not output.absolute().parent.is_dir():
         raise UsageError(f"the folder {output.absolute().parent} does not exist")
+    metadata = adapter.metadata
+    if arguments.sampling:
+        metadata = replace(metadata, sampling=dict(metadata.sampling) | _sampling(arguments.sampling))
     kept = {
         key: value
         for key, value in adapter.header.items()
         if key not in (DIFFUSERS_HEADER, "format") and not key.startswith("ss_network_")
     }
-    write(output, adapter.modules, adapter.metadata, dtype=_dtype(arguments.dtype), world=arguments.to, header=kept)
+    write(output, adapter.modules, metadata, dtype=_dtype(arguments.dtype), world=arguments.to, header=kept)
     print(f"{arguments.output}: {len(adapter.modules)} modules, naming of {arguments.to}")
+
+
+def _sampling(texts: list[str]) -> dict[str, float]:
+    from justdub.dubbing.settings import check_sampling
+
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"--sampling {text!r}", expected="NAME=VALUE, such as audio_guidance=2") from None
+    check_sampling(found, "--sampling")
+    return found
 
 
 def _merge(arguments: argparse.Namespace) -> None:

@@ -115,6 +115,27 @@ def test_convert(world: str, call, shelf: Path) -> None:
     assert all(torch.equal(delta, deltas(before)[name]) for name, delta in deltas(after).items())
 
 
+def test_convert_may_say_how_it_is_best_run(call, shelf: Path) -> None:
+    call(
+        "convert",
+        "fr",
+        "--to",
+        "comfyui",
+        "-o",
+        "a.safetensors",
+        "--sampling",
+        "audio_guidance=2",
+        "--sampling",
+        "stg=1",
+    )
+    call("convert", "a.safetensors", "--to", "comfyui", "-o", "b.safetensors", "--sampling", "stg=0.5")
+    assert read("b.safetensors").metadata.sampling == {"audio_guidance": 2.0, "stg": 0.5}
+    for wrong, said in (("cfg=2", "cfg"), ("stg", "NAME=VALUE"), ("rescale=3", "rescale 3")):
+        options = ("-o", "c.safetensors", "--sampling", wrong)
+        assert said in call("convert", "fr", "--to", "comfyui", *options, code=EXIT_USAGE)[1]
+    assert not Path("c.safetensors").exists()
+
+
 def test_convert_refuses_before_it_writes(call, shelf: Path) -> None:
     Path("there").mkdir()
     assert "exists already" in call("convert", "fr", "--to", "peft", "-o", "there", code=EXIT_USAGE)[1]
