@@ -14,7 +14,6 @@ Legend: F frames, H = W = size, 4 = x0, y0, x1, y1 of a box in pixels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,12 +26,13 @@ from datagen import film
 from datagen.world import plan, splits
 from datagen.world.clip import Take, World, WorldClip
 from datagen.world.features import feature_centre
+from datagen.world.folder import ClipFolder
 from datagen.world.plan import ClipPlan
 from datagen.world.speech import LANGUAGES
 from datagen.world.voices import voice
 from datagen.world.workers import spread
 from justdub.dubbing.prompt import find_language, standard_prompt
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import UsageError
 
 HALVES = ("a", "b")
 LIST = "dataset.json"
@@ -171,87 +171,43 @@ def caption(take: Take) -> str:
     return standard_prompt(what.text, what.language).text if rng.uniform() < PLAIN_SHARE else take.caption
 
 
-class Folder:
-    """A folder of pairs.
+def open_folder(root: Path, request: Request) -> ClipFolder:
+    """A folder of pairs; BadInputError where nothing can be written."""
+    world = World(seed=request.seed)
+    origin = {
+        "format": _FORMAT, "seed": world.seed, "split": request.split, "size": world.size, "frames": world.frames,
+        "frame_rate": str(world.frame_rate),
+    }  # fmt: skip
+    return ClipFolder(root, origin, tuple(f"_{half}" for half in HALVES))
 
-    Raises:
-        BadInputError: nothing can be written there, or it holds pairs of another world.
-    """
 
-    def __init__(self, root: Path, world: World, split: str) -> None:
-        self.root, self.world, self.split = root, world, split
-        try:
-            for folder in (root / "clips", root / "masks"):
-                folder.mkdir(parents=True, exist_ok=True)
-                film.put(folder / "try", b"")
-                (folder / "try").unlink()
-        except OSError as error:
-            raise BadInputError(
-                f"nothing can be written in {root}: {error.strerror}", remedy="choose another folder with --out"
-            ) from error
+def add(folder: ClipFolder, world: World, pair: Pair) -> None:
+    """Write a pair."""
+    rates = {"frame_rate": world.frame_rate, "sample_rate": world.sample_rate}
+    encoded = (film.encode(clip.frames, clip.samples, **rates) for clip in pair.clips)
+    halves = {name: _facts(clip.take) for name, clip in zip(HALVES, pair.clips, strict=True)}
+    folder.add(pair.number, encoded, pair.mask_FHW, {"number": pair.number} | halves, **rates)
 
-    def media(self, number: int) -> tuple[str, str, str]:
-        """Paths of clip a, clip b and mask, as the list names them."""
-        return f"clips/{number:06d}_a.mp4", f"clips/{number:06d}_b.mp4", f"masks/{number:06d}.mp4"
 
-    def _facts(self, number: int) -> Path:
-        return self.root / "clips" / f"{number:06d}.json"
-
-    def origin(self) -> dict[str, Any]:
-        """What the bytes of all pairs depend on."""
-        world = self.world
-        return {
-            "format": _FORMAT, "seed": world.seed, "split": self.split, "size": world.size, "frames": world.frames,
-            "frame_rate": str(world.frame_rate),
-        }  # fmt: skip
-
-    def find(self, number: int) -> dict[str, Any] | None:
-        """The facts of a pair that is whole, else None."""
-        try:
-            facts = json.loads(self._facts(number).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if facts["world"] != self.origin():
-            raise BadInputError(
-                f"{self.root} holds pairs of another world ({facts['world']})",
-                expected=f"{self.origin()}",
-                remedy="an empty folder for --out",
-            )
-        whole = all((self.root / name).is_file() for name in self.media(number))
-        return facts if whole else None
-
-    def add(self, pair: Pair) -> None:
-        """Write the media, then the facts."""
-        rates = {"frame_rate": self.world.frame_rate, "sample_rate": self.world.sample_rate}
-        first, second, mask = self.media(pair.number)
-        for name, clip in zip((first, second), pair.clips, strict=True):
-            film.put(self.root / name, film.encode(clip.frames, clip.samples, **rates))
-        white_FHW3 = np.repeat(pair.mask_FHW[..., None], 3, axis=-1).astype(np.uint8) * 255
-        film.put(self.root / mask, film.encode(white_FHW3, None, **rates))
-        halves = {name: _facts(clip.take) for name, clip in zip(HALVES, pair.clips, strict=True)}
-        facts = json.dumps({"world": self.origin(), "number": pair.number} | halves, ensure_ascii=False, indent=1)
-        film.put(self._facts(pair.number), (facts + "\n").encode())
-
-    def write_list(
-        self, request: Request, facts: Sequence[dict[str, Any]], command: str, name: str = LIST
-    ) -> list[dict[str, str]]:
-        """Write the list and the card of these pairs; returns the entries."""
-        entries, directions, plain = [], {}, 0
-        for pair in facts:
-            first, second, mask = self.media(pair["number"])
-            for source, target, paths in (("a", "b", (second, first)), ("b", "a", (first, second))):
-                if not request.wants(pair[target]["language"]):
-                    continue
-                text = pair[target]["caption"]
-                entries.append({"caption": text, "media_path": paths[0], "reference_path": paths[1], "mask_path": mask})
-                way = (pair[source]["language"], pair[target]["language"])
-                directions[way] = directions.get(way, 0) + 1
-                plain += text.startswith("The person is speaking")
-        listed = json.dumps(entries, ensure_ascii=False, indent=1) + "\n"
-        film.put(self.root / name, listed.encode())
-        card = "README.md" if name == LIST else f"{Path(name).stem}.md"
-        film.put(self.root / card, _card(request, len(facts), directions, plain, command, name).encode())
-        return entries
+def write_list(
+    folder: ClipFolder, request: Request, facts: Sequence[dict[str, Any]], command: str, name: str = LIST
+) -> list[dict[str, str]]:
+    """Write the list and the card of these pairs; returns the entries."""
+    entries, directions, plain = [], {}, 0
+    for pair in facts:
+        first, second = folder.clips(pair["number"])
+        for source, target, paths in (("a", "b", (second, first)), ("b", "a", (first, second))):
+            if not request.wants(pair[target]["language"]):
+                continue
+            text, mask = pair[target]["caption"], folder.mask(pair["number"])
+            entries.append({"caption": text, "media_path": paths[0], "reference_path": paths[1], "mask_path": mask})
+            way = (pair[source]["language"], pair[target]["language"])
+            directions[way] = directions.get(way, 0) + 1
+            plain += text.startswith("The person is speaking")
+    folder.put_json(name, entries)
+    card = "README.md" if name == LIST else f"{Path(name).stem}.md"
+    film.put(folder.root / card, _card(request, len(facts), directions, plain, command, name).encode())
+    return entries
 
 
 def _facts(take: Take) -> dict[str, Any]:
@@ -310,9 +266,8 @@ def write(
     """
     if Path(name).name != name or not name.endswith(".json"):
         raise UsageError(f"list {name!r}", expected="a file's name such as french.json")
-    world = World(seed=request.seed)
-    folder = Folder(root, world, request.split)
-    plans = list(choose(world, request))
+    folder = open_folder(root, request)
+    plans = list(choose(World(seed=request.seed), request))
     missing = [both for both in plans if folder.find(both[0].index) is None]
     parts = [missing[at : at + TOGETHER] for at in range(0, len(missing), TOGETHER)]
     done = 0
@@ -321,18 +276,13 @@ def write(
         if progress is not None:
             progress(done, len(missing))
     facts = [folder.find(both[0].index) for both in plans]
-    return len(folder.write_list(request, facts, command, name))
+    return len(write_list(folder, request, facts, command, name))
 
 
 def _add(root: Path, request: Request, part: list[Plans]) -> int:
     """Draw one part and write it."""
-    world = World(seed=request.seed)
-    folder = Folder(root, world, request.split)
-    try:
+    world, folder = World(seed=request.seed), open_folder(root, request)
+    with folder.writing():
         for pair in draw(world, part):
-            folder.add(pair)
-    except OSError as error:
-        raise BadInputError(
-            f"{root} cannot be written: {error.strerror}", remedy="free space, or another --out"
-        ) from error
+            add(folder, world, pair)
     return len(part)

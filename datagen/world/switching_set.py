@@ -11,7 +11,6 @@ Legend: F frames, H = W = size, 2 = x, y in pixels, 4 = x0, y0, x1, y1.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +23,11 @@ import numpy as np
 from datagen import film
 from datagen.world import splits, switching
 from datagen.world.clip import Take, World
+from datagen.world.folder import ClipFolder
 from datagen.world.pairs import inside, to_chin
 from datagen.world.render import render
 from datagen.world.workers import spread
-from justdub.errors import BadInputError, UsageError
+from justdub.errors import UsageError
 
 TOGETHER = 8  # clips drawn in one go
 _FORMAT = 2
@@ -79,30 +79,26 @@ def write(
     Raises:
         BadInputError: nothing can be written there, or it holds clips of another request.
     """
-    try:
-        for folder in (root / "clips", root / "masks"):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"{root} cannot be made: {error.strerror}", remedy="another folder for --out") from error
+    folder = open_folder(root, request)
     numbers = range(request.first, request.first + request.count)
-    missing = [number for number in numbers if _find(root, request, number) is None]
+    missing = [number for number in numbers if folder.find(number) is None]
     parts = [missing[at : at + TOGETHER] for at in range(0, len(missing), TOGETHER)]
     done = 0
     for count in spread(partial(_add, root, request), parts, workers):
         done += count
         if progress is not None:
             progress(done, len(missing))
-    facts = [_find(root, request, number) for number in numbers]
+    facts = [folder.find(number) for number in numbers]
     entries = [
         {
             "caption": found["prompts"][0],
             "then": [[round(len_half(request), 4), found["prompts"][1]]],
-            "media_path": _clip(number),
-            "mask_path": _mask(number),
+            "media_path": folder.clips(number)[0],
+            "mask_path": folder.mask(number),
         }
         for number, found in zip(numbers, facts, strict=True)
     ]
-    film.put(root / "dataset.json", (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
+    folder.put_json("dataset.json", entries)
     film.put(root / "README.md", _card(request, facts, command).encode())
     return len(entries)
 
@@ -118,31 +114,10 @@ def mouth_mask(take: Take, size: int) -> np.ndarray:
     return inside(to_chin(box_F4, take, size), size)
 
 
-def _clip(number: int) -> str:
-    return f"clips/{number:06d}.mp4"
-
-
-def _mask(number: int) -> str:
-    return f"masks/{number:06d}.mp4"
-
-
-def _find(root: Path, request: Request, number: int) -> dict[str, Any] | None:
-    """The facts of a clip that is whole, else None."""
-    try:
-        facts = json.loads((root / "clips" / f"{number:06d}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if facts["world"] != _origin(request):
-        raise BadInputError(
-            f"{root} holds other clips ({facts['world']})",
-            expected=f"{_origin(request)}",
-            remedy="an empty folder for --out",
-        )
-    return facts if all((root / name).is_file() for name in (_clip(number), _mask(number))) else None
-
-
-def _origin(request: Request) -> dict[str, Any]:
-    return {"format": _FORMAT, "seed": request.seed, "split": request.split, "frames": request.frames}
+def open_folder(root: Path, request: Request) -> ClipFolder:
+    """A folder of clips of two lines; BadInputError where nothing can be written."""
+    origin = {"format": _FORMAT, "seed": request.seed, "split": request.split, "frames": request.frames}
+    return ClipFolder(root, origin)
 
 
 def _add(root: Path, request: Request, numbers: Sequence[int]) -> int:
@@ -152,18 +127,11 @@ def _add(root: Path, request: Request, numbers: Sequence[int]) -> int:
     takes = [switching.perform(world, one.person, one.lines, over=one.over) for one in said]
     drawn = render([take.drawing for take in takes], size=world.size).frames
     rates = {"frame_rate": world.frame_rate, "sample_rate": world.sample_rate}
-    try:
+    folder = open_folder(root, request)
+    with folder.writing():
         for number, one, take, frames in zip(numbers, said, takes, drawn, strict=True):
-            film.put(root / _clip(number), film.encode(frames.numpy(), take.samples, **rates))
-            white_FHW3 = np.repeat(mouth_mask(take, world.size)[..., None], 3, axis=-1).astype(np.uint8) * 255
-            film.put(root / _mask(number), film.encode(white_FHW3, None, **rates))
-            facts = {"world": _origin(request)} | said_in(one)
-            text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
-            film.put(root / "clips" / f"{number:06d}.json", text.encode())
-    except OSError as error:
-        raise BadInputError(
-            f"{root} cannot be written: {error.strerror}", remedy="free space, or another --out"
-        ) from error
+            encoded = [film.encode(frames.numpy(), take.samples, **rates)]
+            folder.add(number, encoded, mouth_mask(take, world.size), said_in(one), **rates)
     return len(numbers)
 
 

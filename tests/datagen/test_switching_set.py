@@ -55,7 +55,7 @@ def test_what_is_there_is_not_drawn_again(folder):
 
 
 def test_clips_of_another_request_are_refused(folder):
-    with pytest.raises(BadInputError, match="other clips"):
+    with pytest.raises(BadInputError, match="clips of another world"):
         switching_set.write(folder, switching_set.Request(2, first=5, split="adapters"))
 
 
