@@ -78,6 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--audio-reference-guidance", type=float, metavar="X", help="that of the sound (default: the same)"
     )
+    how.add_argument("--joint-guidance", type=float, metavar="X", help="of prompt and source together, 1 = off")
+    how.add_argument("--audio-joint-guidance", type=float, metavar="X", help="that of the sound (else the same)")
     how.add_argument("--modality-guidance", type=float, metavar="X", help="lip-sync guidance, 1 = off")
     how.add_argument("--stg", type=float, metavar="X", help="spatio-temporal guidance, 0 = off")
     how.add_argument("--rescale", type=float, metavar="X", help="guidance rescale, 0 to 1")

@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--audio-guidance", type=float, metavar="S", help="of the sound, 1 = off")
     sampling.add_argument("--reference-guidance", type=float, metavar="S", help="identity guidance, 0 = off")
     sampling.add_argument("--audio-reference-guidance", type=float, metavar="S", help="that of the sound")
+    sampling.add_argument("--joint-guidance", type=float, metavar="S", help="of prompt and source together, 1 = off")
+    sampling.add_argument("--audio-joint-guidance", type=float, metavar="S", help="that of the sound")
     sampling.add_argument("--rescale", type=float, metavar="S", help="guidance rescale, 0 to 1")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first dub (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
         audio_guidance=arguments.audio_guidance,
         reference_guidance=arguments.reference_guidance,
         audio_reference_guidance=arguments.audio_reference_guidance,
+        joint_guidance=arguments.joint_guidance,
+        audio_joint_guidance=arguments.audio_joint_guidance,
         rescale=arguments.rescale,
         reference=arguments.reference,
     )

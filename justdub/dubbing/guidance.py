@@ -7,6 +7,7 @@ to one, and every published scheme is a table::
     spatio-temporal      v(all) + s [v(all) - v(all with attention skipped)]          Hyung et al., arXiv 2411.18664
     modality             v(all) + (s - 1) [v(all) - v(all without cross-modal)]       LTX-2 guider
     reference (identity) v(all) + s [v(all) - v(all without reference)]               ID-LoRA, arXiv 2603.10256
+    joint                v(all) + (s - 1) [v(all) - v(all without text and reference)]
     nested               v(S0) + sum of s_i [v(S_i) - v(S_i+1)] over a chain          MM-MovieDubber, arXiv 2505.16279
 
 Each term has a scale for video and one for audio.
@@ -45,6 +46,7 @@ class Guidance:
     Attributes:
         text, audio_text: classifier-free guidance (1 = off).
         reference, audio_reference: identity guidance (0 = off).
+        joint, audio_joint: away from what is made without text and reference (1 = off).
         modality, audio_modality: modality guidance (1 = off).
         stg, audio_stg: spatio-temporal guidance (0 = off), in the blocks `stg_blocks`.
         rescale: share of the guided x0 that is scaled back to the deviation of the unguided one (0 = off).
@@ -54,6 +56,8 @@ class Guidance:
     audio_text: float = 1.0
     reference: float = 0.0
     audio_reference: float = 0.0
+    joint: float = 1.0
+    audio_joint: float = 1.0
     modality: float = 1.0
     audio_modality: float = 1.0
     stg: float = 0.0
@@ -68,15 +72,16 @@ class Guidance:
             raise UsageError("spatio-temporal guidance without blocks", expected="the blocks to skip attention in")
 
     def table(self) -> tuple[Row, ...]:
-        """Weights of every set that is run. Each term takes one condition away from the full set."""
+        """Weights of every set that is run. Each term takes one condition (or two) away from the full set."""
         weights: dict[ConditionSet, list[float]] = {EVERYTHING: [1.0, 1.0]}
         for taken, video, audio in (
-            (TEXT, self.text - 1, self.audio_text - 1),
-            (ATTENTION, self.stg, self.audio_stg),
-            (CROSS_MODAL, self.modality - 1, self.audio_modality - 1),
-            (REFERENCE, self.reference, self.audio_reference),
+            ({TEXT}, self.text - 1, self.audio_text - 1),
+            ({ATTENTION}, self.stg, self.audio_stg),
+            ({CROSS_MODAL}, self.modality - 1, self.audio_modality - 1),
+            ({REFERENCE}, self.reference, self.audio_reference),
+            ({TEXT, REFERENCE}, self.joint - 1, self.audio_joint - 1),
         ):
-            row = weights.setdefault(EVERYTHING - {taken}, [0.0, 0.0])
+            row = weights.setdefault(EVERYTHING - taken, [0.0, 0.0])
             for stream, scale in enumerate((video, audio)):
                 weights[EVERYTHING][stream] += scale
                 row[stream] -= scale

@@ -358,6 +358,8 @@ class DubPipeline:
             audio_text=settings.audio_guidance,
             reference=settings.reference_guidance,
             audio_reference=settings.audio_reference_guidance,
+            joint=settings.joint_guidance,
+            audio_joint=settings.audio_joint_guidance,
             modality=settings.modality_guidance,
             audio_modality=settings.modality_guidance,
             stg=settings.stg,

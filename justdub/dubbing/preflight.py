@@ -247,6 +247,8 @@ def _guided(settings: DubSettings, card: checkpoint.Card) -> int:
         audio_text=settings.audio_guidance,
         reference=settings.reference_guidance,
         audio_reference=settings.audio_reference_guidance,
+        joint=settings.joint_guidance,
+        audio_joint=settings.audio_joint_guidance,
         modality=settings.modality_guidance,
         stg=settings.stg,
         stg_blocks=card.stg_blocks,

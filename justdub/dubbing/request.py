@@ -61,6 +61,8 @@ def check_request(arguments: Any) -> Request:
         seed=arguments.seed,
         reference_guidance=arguments.reference_guidance,
         audio_reference_guidance=arguments.audio_reference_guidance,
+        joint_guidance=arguments.joint_guidance,
+        audio_joint_guidance=arguments.audio_joint_guidance,
         modality_guidance=arguments.modality_guidance,
         stg=arguments.stg,
         rescale=arguments.rescale,

@@ -12,10 +12,11 @@ from justdub.errors import BadInputError, UsageError
 MAX_SECONDS = 20.0
 # What an adapter may recommend, and where nobody says anything.
 SAMPLING = (
-    "steps", "guidance", "audio_guidance", "reference_guidance", "audio_reference_guidance", "modality_guidance", "stg",
-    "rescale",
+    "steps", "guidance", "audio_guidance", "reference_guidance", "audio_reference_guidance", "joint_guidance",
+    "audio_joint_guidance", "modality_guidance", "stg", "rescale",
 )  # fmt: skip
-_OFF = {"reference_guidance": 0.0, "modality_guidance": 1.0, "stg": 0.0, "rescale": 0.0}
+_OFF = {"reference_guidance": 0.0, "joint_guidance": 1.0, "modality_guidance": 1.0, "stg": 0.0, "rescale": 0.0}
+_SOUND_AS_PICTURE = ("reference_guidance", "joint_guidance")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class DubSettings:
         guidance, audio_guidance: classifier-free scales (1 = off).
         reference_guidance, audio_reference_guidance: identity guidance (0 = off); that of the sound is as that of the
             picture where nobody says otherwise.
+        joint_guidance, audio_joint_guidance: classifier-free scales of prompt and source together (1 = off); likewise.
         modality_guidance: 1 = off, both streams.
         stg: spatio-temporal guidance (0 = off), both streams.
         rescale: guidance rescale, 0 to 1.
@@ -49,6 +51,8 @@ class DubSettings:
     audio_guidance: float | None = None
     reference_guidance: float | None = None
     audio_reference_guidance: float | None = None
+    joint_guidance: float | None = None
+    audio_joint_guidance: float | None = None
     modality_guidance: float | None = None
     stg: float | None = None
     rescale: float | None = None
@@ -93,8 +97,9 @@ class DubSettings:
             if getattr(self, name) is None and not (name == "steps" and self.schedule == "distilled"):
                 found = next((one[name] for one in (*said, _OFF) if name in one), None)
                 values[name] = int(found) if name == "steps" and found is not None else found
-        if values.get("audio_reference_guidance", 0.0) is None:
-            values["audio_reference_guidance"] = values.get("reference_guidance", self.reference_guidance)
+        for name in _SOUND_AS_PICTURE:
+            if values.get(f"audio_{name}", 0.0) is None:
+                values[f"audio_{name}"] = values.get(name, getattr(self, name))
         return replace(self, **values)
 
 

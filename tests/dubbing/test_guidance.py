@@ -56,6 +56,13 @@ def test_all_terms_add_up_as_in_the_ltx2_guider() -> None:
     assert sum(row.audio for row in table) == pytest.approx(1)
 
 
+def test_guidance_of_text_and_reference_together() -> None:
+    rows = {row.conditions: (row.video, row.audio) for row in Guidance(text=2.0, audio_joint=3.0).table()}
+    nothing = EVERYTHING - {TEXT, REFERENCE}
+    assert rows == {EVERYTHING: (2.0, 3.0), EVERYTHING - {TEXT}: (-1.0, 0.0), nothing: (0.0, -2.0)}
+    assert Guidance(joint=3.0).table() == nested((EVERYTHING, nothing), (3.0,), (1.0,))
+
+
 CHAIN = (EVERYTHING, EVERYTHING - {REFERENCE}, EVERYTHING - {REFERENCE, TEXT})
 
 
