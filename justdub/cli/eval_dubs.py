@@ -20,6 +20,9 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=100, metavar="N", help="clips (default: %(default)s)")
+    parser.add_argument(
+        "--first", type=int, default=0, metavar="N", help="number of the first clip: settings are chosen on other clips"
+    )
     parser.add_argument("--to", metavar="LANGUAGES", help="of the dubs, such as fr,de (default: all five)")
     parser.add_argument(
         "--backbone", "-b", default="mini", metavar="NAME", help="mini, or a checkpoint folder (default: mini)"
@@ -47,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--audio-reference-guidance", type=float, metavar="S", help="that of the sound")
     sampling.add_argument("--joint-guidance", type=float, metavar="S", help="of prompt and source together, 1 = off")
     sampling.add_argument("--audio-joint-guidance", type=float, metavar="S", help="that of the sound")
+    sampling.add_argument("--modality-guidance", type=float, metavar="S", help="lip-sync guidance, 1 = off")
     sampling.add_argument("--rescale", type=float, metavar="S", help="guidance rescale, 0 to 1")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first dub (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
@@ -77,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         audio_reference_guidance=arguments.audio_reference_guidance,
         joint_guidance=arguments.joint_guidance,
         audio_joint_guidance=arguments.audio_joint_guidance,
+        modality_guidance=arguments.modality_guidance,
         rescale=arguments.rescale,
         reference=arguments.reference,
     )
@@ -100,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
     from justdub.evaluation.world import dubs, heldout, judges
     from justdub.lora.files import read
 
-    tasks = heldout.Tasks(arguments.n, languages=languages)
+    tasks = heldout.Tasks(arguments.n, arguments.first, languages)
     rows = dubs.row_names([(reference.name, reference.strength) for reference in references])
     adapters = [
         dubs.Adapter(
