@@ -87,8 +87,8 @@ class Tools:
     @cached_property
     def worn(self) -> dict[str, str]:
         """The job's adapters, and the sha256 of their files."""
-        from justdub.lora.library import file_digest, find
         from justdub.lora.reference import parse_reference
+        from justdub.lora.shelf import file_digest, find
 
         return {text: file_digest(find(parse_reference(text).name)) for text in self.job.adapters}
 
@@ -96,8 +96,8 @@ class Tools:
     def pipe(self) -> Any:
         """The backbone with its adapters, as a `DubPipeline`."""
         from justdub.dubbing.pipeline import DubPipeline
-        from justdub.lora.library import find
         from justdub.lora.reference import parse_reference
+        from justdub.lora.shelf import find
 
         job = self.job
         text = job.text_encoder or None

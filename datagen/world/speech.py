@@ -100,11 +100,11 @@ class _Engine:
         self.pieces: list[bytes] = []
         self.events: list[tuple[int, str]] = []
         self.callback = _Callback(self._receive)
-        self.library = str(shutil.copy(library, folder / library.name))
+        self.loaded = str(shutil.copy(library, folder / library.name))
         self._load()
 
     def _load(self) -> None:
-        self.espeak = ctypes.CDLL(self.library)
+        self.espeak = ctypes.CDLL(self.loaded)
         self.espeak.espeak_Initialize(_SYNCHRONOUS, 0, self.home.name.encode(), _OPTIONS)
         self.espeak.espeak_SetSynthCallback(self.callback)
 

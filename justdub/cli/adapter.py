@@ -112,15 +112,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from justdub.lora import library
+    from justdub.lora import shelf
 
-    entries = [library.describe(name, path) for name, path in library.names().items()]
+    entries = [shelf.describe(name, path) for name, path in shelf.names().items()]
     if arguments.json:
         _print_json([asdict(entry) for entry in entries])
     elif not entries:
-        _say(
-            f"no adapters in {', '.join(map(str, library.shelves())) or 'any shelf'}; ${library.VARIABLE} adds folders"
-        )
+        _say(f"no adapters in {', '.join(map(str, shelf.shelves())) or 'any shelf'}; ${shelf.VARIABLE} adds folders")
     else:
         rows = [
             [one.name, ",".join(one.languages) or "-", one.base or "-", str(one.rank), _megabytes(one.size), one.title]
@@ -290,7 +288,7 @@ def _diff(arguments: argparse.Namespace) -> None:
 
 
 def _read(text: str) -> Any:
-    from justdub.lora.library import find
+    from justdub.lora.shelf import find
 
     path = find(text)
     from justdub.cli.libraries import prepare
@@ -302,8 +300,8 @@ def _read(text: str) -> Any:
 
 
 def _parts(texts: list[str]) -> list[tuple[Any, Any]]:
-    from justdub.lora.library import find
     from justdub.lora.reference import parse_reference
+    from justdub.lora.shelf import find
 
     references = [parse_reference(text) for text in texts]
     for reference in references:

@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Check everything that can be checked cheaply, then load the model and dub."""
     from justdub.cli.libraries import prepare
     from justdub.dubbing.settings import DubSettings
-    from justdub.lora.library import find
     from justdub.lora.reference import parse_reference
+    from justdub.lora.shelf import find
 
     if arguments.n < 2:
         raise UsageError(f"--n {arguments.n}", expected="2 or more: the row of chance swaps the clips' sound")

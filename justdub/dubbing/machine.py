@@ -21,7 +21,7 @@ from justdub.dubbing.preflight import gib
 from justdub.dubbing.settings import DubSettings
 from justdub.dubbing.size import parse_size
 from justdub.errors import JustDubError, UsageError
-from justdub.lora import library
+from justdub.lora import shelf
 
 # Module -> what it is for.
 OPTIONAL = {
@@ -87,7 +87,7 @@ def examine(
     found.sections[f"attention kernels on {where} in {str(kind).removeprefix('torch.')}"] = {
         name: (f"no: {reason}" if (reason := kernels.probe(name, where, kind)) else "works") for name in kernels.KERNELS
     }
-    names = library.names()
+    names = shelf.names()
     found.sections["adapters"] = {name: str(path) for name, path in names.items()} or {"none": "on no shelf"}
     settings = DubSettings(
         size=parse_size(size) if size else None, two_stage="justdubit" if two_stage else None, reference=reference
@@ -130,7 +130,7 @@ def _estimate(
         clip = SimpleNamespace(
             video=SimpleNamespace(frames=frames, frame_rate=Fraction(25)), display_aspect=Fraction(width, height)
         )
-        files = tuple(library.find(one) for one in adapters)
+        files = tuple(shelf.find(one) for one in adapters)
         planner = preflight.Planner(backbone, clip, settings, adapters=files, **asked)
         plain = planner.plan()
         found.sections["backbone"] = {card.name: str(path), "size": f"{card.size[0]}x{card.size[1]}"}

@@ -36,9 +36,9 @@ from justdub.dubbing.source import note_foreign, read_source
 from justdub.dubbing.upsampler import LatentUpsampler
 from justdub.errors import UsageError
 from justdub.lora.files import AdapterFile, read
-from justdub.lora.library import find as find_adapter
 from justdub.lora.rack import AdapterRack, LoadedAdapter
 from justdub.lora.reference import Strength
+from justdub.lora.shelf import find as find_adapter
 from justdub.media import ClipInfo, check_output, probe
 from justdub.sequence import SequencePlan, SequenceRules, plan_sequence
 

@@ -20,10 +20,10 @@ from justdub.dubbing.settings import DubSettings
 from justdub.dubbing.size import clip_size
 from justdub.errors import BadInputError, MissingError
 from justdub.lora.files import AdapterFile, generation_of
-from justdub.lora.library import PEFT_WEIGHTS, describe
 from justdub.lora.merge import read_record
 from justdub.lora.metadata import AdapterMetadata
 from justdub.lora.profiles import Profile, downscale_of
+from justdub.lora.shelf import PEFT_WEIGHTS, describe
 from justdub.sequence import SequenceRules
 
 TIGHT = 0.9  # of what is free: beyond it the user is told

@@ -13,9 +13,9 @@ from justdub.dubbing.prompt import Prompt, choose_prompt
 from justdub.dubbing.settings import DubSettings, check_length
 from justdub.dubbing.size import parse_size
 from justdub.errors import MissingError, UsageError
-from justdub.lora.library import find
 from justdub.lora.profiles import Profile, profile_of
 from justdub.lora.reference import Strength, parse_reference
+from justdub.lora.shelf import find
 from justdub.media import ClipInfo, check_output, probe
 
 # A cheap bound, 8 characters for each of LTX-2's 1024 tokens; the exact count is the tokenizer's, once it is loaded.

@@ -11,9 +11,9 @@ from justdub.errors import BadInputError, UsageError
 from justdub.lora.config import group
 from justdub.lora.factors import Factors, compress, concatenate, norm
 from justdub.lora.files import AdapterFile
-from justdub.lora.library import file_digest, name_of
 from justdub.lora.metadata import PREFIX, AdapterMetadata
 from justdub.lora.reference import Strength
+from justdub.lora.shelf import file_digest, name_of
 
 SOURCES_KEY = f"{PREFIX}blend"
 

@@ -23,9 +23,9 @@ from justdub.lora import formats
 from justdub.lora.config import group
 from justdub.lora.factors import Factors
 from justdub.lora.formats import DIFFUSERS_HEADER, World
-from justdub.lora.library import PEFT_CONFIG, PEFT_WEIGHTS
 from justdub.lora.metadata import AdapterMetadata
 from justdub.lora.reference import Strength
+from justdub.lora.shelf import PEFT_CONFIG, PEFT_WEIGHTS
 from justdub.sequence import SequenceRules
 
 __all__ = ["AdapterFile", "Factors", "apply", "check_base", "generation_of", "read", "set_strengths", "write"]

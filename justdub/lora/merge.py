@@ -22,9 +22,9 @@ from justdub.backbone import checkpoint
 from justdub.errors import BadInputError, MissingError, UsageError
 from justdub.lora.config import group
 from justdub.lora.files import AdapterFile, check_base, check_widths, generation_of
-from justdub.lora.library import file_digest, name_of
 from justdub.lora.metadata import AdapterMetadata
 from justdub.lora.reference import Strength
+from justdub.lora.shelf import file_digest, name_of
 from justdub.lora.weights import FOLDER, TransformerWeights
 from justdub.sequence import SequenceRules
 

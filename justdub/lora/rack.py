@@ -9,7 +9,7 @@ from typing import Any
 
 from justdub.backbone.checkpoint import Backbone
 from justdub.errors import BadInputError, UsageError
-from justdub.lora import library, swap
+from justdub.lora import shelf, swap
 from justdub.lora.files import AdapterFile, apply, check_base, read, set_strengths
 from justdub.lora.merge import read_record
 from justdub.lora.reference import Strength
@@ -137,7 +137,7 @@ class AdapterRack:
     def _check(
         self, source: Any, strength: float | Strength, slot: str, any_base: bool, *, replaces: str | None
     ) -> LoadedAdapter:
-        adapter = source if isinstance(source, AdapterFile) else read(library.find(source))
+        adapter = source if isinstance(source, AdapterFile) else read(shelf.find(source))
         known = self._known_rules(without=replaces)
         if adapter.rules is not None and any(rules != adapter.rules for rules in known):
             raise BadInputError(
@@ -149,7 +149,7 @@ class AdapterRack:
         return LoadedAdapter(adapter, Strength.of(strength), slot, notice)
 
     def _free_name(self, adapter: AdapterFile, taken: Iterable[str]) -> str:
-        stem = "".join(c if c.isalnum() else "_" for c in library.name_of(adapter.path)) or "adapter"
+        stem = "".join(c if c.isalnum() else "_" for c in shelf.name_of(adapter.path)) or "adapter"
         name, number = stem, 2
         while name in taken:
             name, number = f"{stem}_{number}", number + 1
